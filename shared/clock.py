@@ -1,0 +1,24 @@
+"""Time is an argument: whoever needs the present takes a `Clock`, so that a test can say what time it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+Clock = Callable[[], datetime]
+"""Gives the present, in UTC, to the millisecond."""
+
+
+def system_clock() -> datetime:
+    """The machine's time, in UTC, to the millisecond: finer than that no answer of ours shows."""
+    return milliseconds(datetime.now(UTC))
+
+
+def milliseconds(at: datetime) -> datetime:
+    """`at` cut to whole milliseconds, so that what is stored, compared and shown is one and the same moment."""
+    return at.replace(microsecond=at.microsecond // 1000 * 1000)
+
+
+def rfc3339(at: datetime) -> str:
+    """`at` as every answer shows it: `2026-03-01T10:00:00.000Z`. `at` must know its time zone."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z"

@@ -1,0 +1,214 @@
+"""HTTP: what the four services' applications have in common.
+
+Every error is JSON `{"code", "message", "details"?}` with the right status; `/healthz`, `/readyz` and `/metrics` are
+there; requests are counted by route template; the documentation pages need no internet; SIGTERM lets requests end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import msgspec
+import structlog
+import uvicorn
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi_offline import FastAPIOffline
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from shared import logs, metrics
+from shared.db import is_away
+from shared.errors import TemasError, Unavailable
+from shared.health import Health
+from shared.settings import ServiceSettings
+from shared.tasks import together
+
+log = structlog.get_logger(__name__)
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+
+class Json(Response):
+    """An answer made from a msgspec struct, or from anything msgspec writes."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return msgspec.json.encode(content)
+
+
+def create_app(
+    *,
+    service: str,
+    title: str,
+    description: str,
+    health: Health,
+    lifespan: Lifespan,
+    routers: Sequence[APIRouter],
+) -> FastAPI:
+    """The service's application: its `routers`, and what all services have."""
+    app = FastAPIOffline(title=title, description=description, version="1", lifespan=lifespan)
+    app.add_middleware(_Measured, service=service)
+    app.add_exception_handler(TemasError, _temas_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    for away in (SQLAlchemyError, OSError, TimeoutError):
+        app.add_exception_handler(away, _server_away)
+    app.add_exception_handler(Exception, _unexpected)
+    app.include_router(_operations(health))
+    for router in routers:
+        app.include_router(router)
+    return app
+
+
+def _operations(health: Health) -> APIRouter:
+    router = APIRouter(tags=["operations"])
+
+    def report(complaints: dict[str, str]) -> Response:
+        body = {"status": "failing" if complaints else "ok", "complaints": complaints}
+        return Json(body, status_code=503 if complaints else 200)
+
+    @router.get("/healthz", summary="Alive: every vital part has reported within its deadline")
+    async def healthz() -> Response:
+        return report(health.complaints(vital_only=True))
+
+    @router.get("/readyz", summary="Ready for traffic: every part has reported within its deadline")
+    async def readyz() -> Response:
+        return report(health.complaints())
+
+    @router.get("/metrics", summary="For Prometheus")
+    async def prometheus() -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    return router
+
+
+# --- errors ----------------------------------------------------------------------------------------------------------
+
+
+async def _temas_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, TemasError)  # noqa: S101 - registered for nothing else
+    return Json(error.body(), status_code=error.status, headers=dict(error.headers))
+
+
+async def _validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for nothing else
+    details = [
+        {"path": ".".join(str(step) for step in fault["loc"]), "code": fault["type"], "message": fault["msg"]}
+        for fault in error.errors()
+    ]
+    message = "; ".join(f"{detail['path']}: {detail['message']}" for detail in details)
+    return Json({"code": "invalid_request", "message": message, "details": details}, status_code=422)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
+    code = {404: "no_such_route", 405: "method_not_allowed"}.get(error.status_code, "http_error")
+    return Json({"code": code, "message": str(error.detail)}, status_code=error.status_code, headers=error.headers)
+
+
+async def _server_away(request: Request, error: Exception) -> Response:
+    if not is_away(error):
+        raise error
+    log.warning("a server is away", route=_route(request.scope), error=repr(error)[:300])
+    return await _temas_error(request, Unavailable("the database does not answer now: send this again in a moment"))
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    log.error("unexpected error", route=_route(request.scope), exc_info=error)
+    return Json({"code": "internal_error", "message": "this is our fault; it was logged"}, status_code=500)
+
+
+# --- measuring -------------------------------------------------------------------------------------------------------
+
+
+def _route(scope: Scope) -> str:
+    """The template of the route that answered, a closed set, whatever address was asked for."""
+    return getattr(scope.get("route"), "path", None) or scope.get("temas.route") or "unmatched"
+
+
+class _Measured:
+    """Counts and times every request by route template and status."""
+
+    def __init__(self, app: ASGIApp, service: str) -> None:
+        self.app = app
+        self.service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        status = 500
+        began = time.perf_counter()
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noted)
+        finally:
+            route = _route(scope)
+            # What anybody can send must not become a label: of methods only the known ones.
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            metrics.REQUESTS.labels(self.service, method, route, status).inc()
+            metrics.REQUEST_SECONDS.labels(self.service, route).observe(time.perf_counter() - began)
+
+
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+
+# --- running ---------------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def background(app: FastAPI, *coroutines: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run the service's loops while the block lasts. One that ends by itself ends the process, to be started again."""
+
+    def ended(task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            log.critical("a loop of this service ended; so does the process", exc_info=task.exception())
+            app.state.failed = True
+            getattr(app.state, "stop", lambda: None)()
+
+    task = asyncio.create_task(together(*coroutines))
+    task.add_done_callback(ended)
+    try:
+        yield
+    finally:
+        task.remove_done_callback(ended)
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def serve(app: FastAPI, settings: ServiceSettings, service: str) -> None:
+    """Answer until SIGTERM or SIGINT; then take no new connection, let what runs end, and close. Exits 1 on failure."""
+    logs.configure(service, settings.log_level)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            host=settings.host,
+            port=settings.port,
+            loop="uvloop",
+            http="httptools",
+            access_log=False,
+            log_config=None,
+            backlog=4096,
+            server_header=False,
+            timeout_graceful_shutdown=int(settings.drain),
+        )
+    )
+    app.state.stop = lambda: setattr(server, "should_exit", True)
+    log.info("starting", port=settings.port)
+    server.run()
+    if not server.started or getattr(app.state, "failed", False):
+        sys.exit(1)

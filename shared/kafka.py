@@ -1,0 +1,288 @@
+"""Kafka: appending to topics with group commit, and the connection settings that every client shares."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import zlib
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any, NamedTuple, Self
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from shared import topics
+from shared.errors import Invalid, LogUnavailable
+from shared.events import CONTENT_TYPE
+from shared.health import Health, Part
+from shared.settings import KafkaSettings
+from shared.topics import Topic
+
+log = structlog.get_logger(__name__)
+
+HEADERS = [("content-type", CONTENT_TYPE.encode())]
+
+BATCH_BYTES = 900_000
+"""Of records in one batch: under the 1 MB that a broker accepts, before compression, by default."""
+
+RECORD_OVERHEAD = 80
+"""Bytes that a record takes in a batch beside key and value: lengths, timestamp, the one header."""
+
+
+def connection(settings: KafkaSettings) -> dict[str, Any]:
+    """The arguments that every client of aiokafka takes to reach the brokers, TLS and SASL included."""
+    arguments: dict[str, Any] = {
+        "bootstrap_servers": settings.bootstrap,
+        "security_protocol": settings.security_protocol,
+        "retry_backoff_ms": 100,
+    }
+    if settings.security_protocol.endswith("SSL"):
+        arguments["ssl_context"] = context = ssl.create_default_context(cafile=settings.ca_file)
+        if settings.certificate_file:
+            context.load_cert_chain(settings.certificate_file, settings.certificate_key_file)
+    if settings.security_protocol.startswith("SASL"):
+        arguments["sasl_mechanism"] = settings.sasl_mechanism
+        arguments["sasl_plain_username"] = settings.username
+        arguments["sasl_plain_password"] = settings.password.get_secret_value() if settings.password else None
+    return arguments
+
+
+@asynccontextmanager
+async def admin(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A client that creates and lists topics."""
+    client = AIOKafkaAdminClient(**connection(settings))
+    await client.start()
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+class Position(NamedTuple):
+    """Where a record stands in its topic."""
+
+    partition: int
+    offset: int
+
+
+def token(positions: Iterable[Position]) -> str:
+    """The `Temas-Position` of what was written: for each partition the highest offset, as `0:1234,3:88`."""
+    highest: dict[int, int] = {}
+    for partition, offset in positions:
+        highest[partition] = max(offset, highest.get(partition, -1))
+    return ",".join(f"{partition}:{offset}" for partition, offset in sorted(highest.items()))
+
+
+def parse_token(text: str) -> dict[int, int]:
+    """A `Temas-Position` as {partition: offset}. Raises Invalid where it is none."""
+    try:
+        return {int(partition): int(offset) for partition, offset in (pair.split(":") for pair in text.split(","))}
+    except ValueError:
+        raise Invalid(
+            f"after: expected a Temas-Position as ingest gave it, such as 0:1234,3:88; got {text!r}",
+            details=[{"path": "after", "code": "invalid_position"}],
+        ) from None
+
+
+class Kafka:
+    """A process's one producer, and the logs that append through it."""
+
+    def __init__(self, settings: KafkaSettings, producer: AIOKafkaProducer, part: Part) -> None:
+        self.settings = settings
+        self.producer = producer
+        self.part = part
+        self.logs: dict[str, Log] = {}
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: KafkaSettings, health: Health) -> AsyncIterator[Self]:
+        """Connect; at the end let what waits be acknowledged, then close. Raises KafkaError if no broker answers."""
+        producer = AIOKafkaProducer(
+            **connection(settings),
+            acks="all",
+            # An idempotent producer wedges after a long leader loss; consumers deduplicate by event id instead.
+            enable_idempotence=False,
+            compression_type="lz4",
+            linger_ms=0,  # group commit gathers; waiting on top of it would only add latency
+            max_batch_size=16 * BATCH_BYTES,  # `Log` cuts its batches itself, but for the rare record that is larger
+            max_request_size=16 * BATCH_BYTES,
+            request_timeout_ms=int(settings.deadline * 1000),
+        )
+        await producer.start()
+        kafka = cls(settings, producer, health.part("kafka"))
+        try:
+            yield kafka
+        finally:
+            for each in kafka.logs.values():
+                await each.drained()
+            await producer.stop()
+
+    async def require(self, wanted: Iterable[Topic]) -> None:
+        """Return when all of `wanted` exist. Raises TopicsMissing."""
+        async with admin(self.settings) as client:
+            await topics.require(client, wanted, prefix=self.settings.prefix)
+
+    def log(self, topic: Topic) -> Log:
+        """The log of `topic`: one for each topic and process, so that all who append share its batches."""
+        name = self.settings.prefix + topic.name
+        if name not in self.logs:
+            self.logs[name] = Log(self.producer, name, self.settings, self.part)
+        return self.logs[name]
+
+
+@dataclass(slots=True)
+class Waiter:
+    """Some records of one `append` for one partition, that will stand together in one batch; what they wait for."""
+
+    records: Sequence[tuple[bytes, bytes]]
+    size: int
+    base: asyncio.Future[int] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class Log:
+    """Appends to one topic: many waiters, one acknowledgement.
+
+    A future per message is what limits the producer (43,000 events/s on two cores). Here everything that waits for a
+    partition leaves as one record batch, and that batch's acknowledgement answers all of its waiters (127,000/s).
+    """
+
+    def __init__(self, producer: AIOKafkaProducer, topic: str, settings: KafkaSettings, part: Part) -> None:
+        self.producer = producer
+        self.topic = topic
+        self.deadline = settings.deadline
+        self.limit = settings.waiting_limit
+        self.part = part
+        self.partitions = 0
+        self.waiting_bytes = 0
+        self.waiting: defaultdict[int, list[Waiter]] = defaultdict(list)
+        self.draining: dict[int, asyncio.Task[None]] = {}
+
+    async def append(self, records: Sequence[tuple[bytes, bytes]]) -> list[Position]:
+        """Append (key, value) `records`; give the position of each, in order, once all in-sync replicas have them.
+
+        Raises LogUnavailable at once when more than the limit is waiting, and after the deadline when no
+        acknowledgement came. Then the records may or may not be in the log: whoever retries must keep the event ids.
+        """
+        size = sum(len(key) + len(value) + RECORD_OVERHEAD for key, value in records)
+        if self.waiting_bytes and self.waiting_bytes + size > self.limit:
+            raise LogUnavailable("too much is waiting for Kafka already; nothing of this request was written")
+        if not self.partitions:
+            self.partitions = await self._count_partitions()
+        self.waiting_bytes += size
+        try:
+            return await self._appended(records)
+        finally:
+            self.waiting_bytes -= size
+
+    async def drained(self) -> None:
+        """Return when nothing waits any more, acknowledged or failed."""
+        while self.draining:
+            await asyncio.wait(self.draining.values())
+
+    async def _count_partitions(self) -> int:
+        try:
+            async with asyncio.timeout(self.deadline):
+                return len(await self.producer.partitions_for(self.topic))
+        except (KafkaError, TimeoutError) as error:
+            raise LogUnavailable(f"Kafka does not say what partitions it has: {error!r}") from error
+
+    async def _appended(self, records: Sequence[tuple[bytes, bytes]]) -> list[Position]:
+        placed = defaultdict(list)
+        for index, (key, _) in enumerate(records):
+            # As librdkafka's consistent partitioner. Java's murmur2 in Python costs more than all the rest of a record.
+            placed[zlib.crc32(key) % self.partitions].append(index)
+        waiters = [
+            (partition, indexes[start:stop], waiter)
+            for partition, indexes in placed.items()
+            for start, stop, waiter in _pieces([records[index] for index in indexes])
+        ]
+        for partition, _, waiter in waiters:
+            self._enqueue(partition, waiter)
+        # Every waiter is waited for, so that a failure is never left unread; then the first one is told.
+        bases = await asyncio.gather(*(waiter.base for *_, waiter in waiters), return_exceptions=True)
+        positions = [Position(0, 0)] * len(records)
+        for (partition, indexes, _), base in zip(waiters, bases, strict=True):
+            if isinstance(base, BaseException):
+                raise base
+            for step, index in enumerate(indexes):
+                positions[index] = Position(partition, base + step)
+        return positions
+
+    def _enqueue(self, partition: int, waiter: Waiter) -> None:
+        self.waiting[partition].append(waiter)
+        if partition not in self.draining:
+            self.draining[partition] = asyncio.get_running_loop().create_task(self._drain(partition))
+
+    async def _drain(self, partition: int) -> None:
+        """Send what waits for `partition`, batch after batch, until nothing waits."""
+        while waiting := self.waiting.pop(partition, None):
+            for members in _packed(waiting):
+                try:
+                    async with asyncio.timeout(self.deadline):
+                        base = await self._send(partition, members)
+                except Exception as error:  # whatever it is, nobody may be left waiting for ever
+                    # Unknown, not lost: the client sends again with the same ids. Who came later would only wait in
+                    # vain for a broker that is away, so they are told as well.
+                    self.part.fail(f"Kafka does not acknowledge: {type(error).__name__}")
+                    log.warning("kafka does not acknowledge", topic=self.topic, partition=partition, error=repr(error))
+                    _fail([*waiting, *self.waiting.pop(partition, [])])
+                    break
+                self.part.beat()
+                _settle(members, base)
+        # No await since the last look at what waits: whoever comes next finds no drain and starts one.
+        del self.draining[partition]
+
+    async def _send(self, partition: int, members: Sequence[Waiter]) -> int:
+        batch = self.producer.create_batch()
+        for member in members:
+            for key, value in member.records:
+                batch.append(timestamp=None, key=key, value=value, headers=HEADERS)
+        acknowledgement = await self.producer.send_batch(batch, self.topic, partition=partition)
+        # Shielded from our deadline: aiokafka's sender fails for good when a batch that it holds is cancelled.
+        acknowledgement.add_done_callback(lambda future: future.cancelled() or future.exception())
+        base: int = (await asyncio.shield(acknowledgement)).offset
+        return base
+
+
+def _pieces(records: Sequence[tuple[bytes, bytes]]) -> Iterator[tuple[int, int, Waiter]]:
+    """`records` cut so that each piece fits into one batch, as (start, stop, waiter)."""
+    start = size = 0
+    for index, (key, value) in enumerate(records):
+        length = len(key) + len(value) + RECORD_OVERHEAD
+        if size and size + length > BATCH_BYTES:
+            yield start, index, Waiter(records[start:index], size)
+            start, size = index, 0
+        size += length
+    yield start, len(records), Waiter(records[start:], size)
+
+
+def _packed(waiting: Sequence[Waiter]) -> Iterator[list[Waiter]]:
+    """`waiting`, in order, in groups of at most a batch's bytes each."""
+    numbered, size, number = [], 0, 0
+    for waiter in waiting:
+        if size and size + waiter.size > BATCH_BYTES:
+            size, number = 0, number + 1
+        size += waiter.size
+        numbered.append((number, waiter))
+    for _, group in groupby(numbered, key=lambda pair: pair[0]):
+        yield [waiter for _, waiter in group]
+
+
+def _settle(members: Sequence[Waiter], base: int) -> None:
+    for member in members:
+        if not member.base.done():
+            member.base.set_result(base)
+        base += len(member.records)
+
+
+def _fail(members: Sequence[Waiter]) -> None:
+    error = LogUnavailable("Kafka did not acknowledge in time: send again with the same message ids")
+    for member in members:
+        if not member.base.done():
+            member.base.set_exception(error)

@@ -1,0 +1,108 @@
+"""What a service has applied: how far it has read each partition, and which events it has seen.
+
+Both stand in the service's own schema and change in the transaction that changes its state, so that PostgreSQL alone
+says what was applied. Kafka's committed offsets only feed lag tools.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from sqlalchemy import BigInteger, Column, DateTime, Index, Integer, LargeBinary, MetaData, Table, Text, text
+
+from shared.db import Work
+from shared.events import CloudEvent
+
+TABLES_V1 = (
+    """
+    CREATE TABLE stream_offset (
+        consumer text NOT NULL,
+        topic text NOT NULL,
+        partition integer NOT NULL,
+        next_offset bigint NOT NULL,
+        PRIMARY KEY (consumer, topic, partition)
+    ) WITH (fillfactor = 70)
+    """,
+    "CREATE TABLE event_seen (key bytea PRIMARY KEY, seen_at timestamptz NOT NULL)",
+    # Rows arrive in the order of time: a block range index is all that pruning needs, and costs inserts nothing.
+    "CREATE INDEX event_seen_by_time ON event_seen USING brin (seen_at)",
+)
+"""For the first migration of every service that consumes."""
+
+MOVE = text("""
+    UPDATE stream_offset SET next_offset = :new
+    WHERE consumer = :consumer AND topic = :topic AND partition = :partition AND next_offset = :expected
+""")
+FIND = text("""
+    SELECT next_offset FROM stream_offset WHERE consumer = :consumer AND topic = :topic AND partition = :partition
+""")
+BEGIN = text("""
+    INSERT INTO stream_offset (consumer, topic, partition, next_offset) VALUES (:consumer, :topic, :partition, :first)
+    ON CONFLICT DO NOTHING
+""")
+POSITIONS = text("SELECT partition, next_offset FROM stream_offset WHERE consumer = :consumer AND topic = :topic")
+# Keys arrive sorted: two consumers that insert the same events then wait for each other instead of deadlocking.
+REMEMBER = text("""
+    INSERT INTO event_seen (key, seen_at) SELECT unnest(CAST(:keys AS bytea[])), :now
+    ON CONFLICT DO NOTHING RETURNING key
+""")
+FORGET = text("DELETE FROM event_seen WHERE seen_at < :before")
+
+
+def add_tables(metadata: MetaData) -> None:
+    """Declare the tables above in a service's metadata, so that a test can hold it against the migrations."""
+    Table(
+        "stream_offset",
+        metadata,
+        Column("consumer", Text, primary_key=True),
+        Column("topic", Text, primary_key=True),
+        Column("partition", Integer, primary_key=True),
+        Column("next_offset", BigInteger, nullable=False),
+    )
+    seen = Table(
+        "event_seen",
+        metadata,
+        Column("key", LargeBinary, primary_key=True),
+        Column("seen_at", DateTime(timezone=True), nullable=False),
+    )
+    Index("event_seen_by_time", seen.c.seen_at, postgresql_using="brin")
+
+
+def key(event: CloudEvent) -> bytes:
+    """What names an event for ever: 16 bytes from its source and its id."""
+    return hashlib.blake2b(f"{event.source}\0{event.id}".encode(), digest_size=16).digest()
+
+
+async def next_offset(work: Work, consumer: str, topic: str, partition: int, *, first: int) -> int:
+    """Where `consumer` goes on in this partition; `first` where it has never been."""
+    row = {"consumer": consumer, "topic": topic, "partition": partition}
+    await work.execute(BEGIN, row | {"first": first})
+    found: int = (await work.execute(FIND, row)).scalar_one()
+    return found
+
+
+async def move(work: Work, consumer: str, topic: str, partition: int, *, expected: int, new: int) -> bool:
+    """The fence: go from `expected` to `new`, or False where somebody else has moved."""
+    row = {"consumer": consumer, "topic": topic, "partition": partition, "expected": expected, "new": new}
+    return (await work.execute(MOVE, row)).rowcount == 1
+
+
+async def remember(work: Work, keys: Sequence[bytes], now: datetime) -> set[bytes]:
+    """Remember these events; give those that had not been seen before."""
+    if not keys:
+        return set()
+    return set((await work.execute(REMEMBER, {"keys": sorted(set(keys)), "now": now})).scalars())
+
+
+async def forget(work: Work, before: datetime) -> int:
+    """Forget the events that were seen before that moment. Gives how many."""
+    return (await work.execute(FORGET, {"before": before})).rowcount
+
+
+async def reached(work: Work, consumer: str, topic: str, position: Mapping[int, int]) -> bool:
+    """Whether `consumer` has applied everything of `topic` up to `position` ({partition: offset})."""
+    rows = (await work.execute(POSITIONS, {"consumer": consumer, "topic": topic})).all()
+    applied = {row.partition: row.next_offset for row in rows}
+    return all(applied.get(partition, 0) > offset for partition, offset in position.items())

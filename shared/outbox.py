@@ -1,0 +1,77 @@
+"""Publish state, not deltas.
+
+A service marks what changed as dirty, in the transaction that changed it. A publisher takes dirty rows, folds them
+into what others see, writes that, sends it to Kafka, and clears the mark only where nothing changed in between. So
+sending at least once is harmless (readers apply only higher versions), and a burst of changes becomes one message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+
+import structlog
+from aiokafka.errors import KafkaError
+
+from shared import metrics
+from shared.db import is_away
+from shared.errors import LogUnavailable
+from shared.health import Health
+
+log = structlog.get_logger(__name__)
+
+DEADLINE = 60.0
+"""Seconds without a round ended, after which a publisher counts as late."""
+
+LONGEST_PAUSE = 5.0
+"""Seconds between tries while a server is away."""
+
+
+class Publisher:
+    """The loop around a service's `publish`, which publishes some of what is dirty and says how much it did."""
+
+    def __init__(self, *, name: str, publish: Callable[[], Awaitable[int]], health: Health, idle: float = 0.2) -> None:
+        self.name = name
+        self.publish = publish
+        self.idle = idle
+        self.part = health.part(f"publisher {name}", deadline=DEADLINE)
+        self.nudged = asyncio.Event()
+
+    def nudge(self) -> None:
+        """Something was marked dirty: look now, do not wait out `idle`."""
+        self.nudged.set()
+
+    async def run(self) -> None:
+        """Publish until cancelled. While a server is away, try again, ever more slowly."""
+        pause = self.idle
+        while True:
+            self.nudged.clear()
+            try:
+                published = await self.publish()
+            except Exception as error:
+                if not (isinstance(error, KafkaError | LogUnavailable) or is_away(error)):
+                    raise
+                pause = await self._back_off(error, pause)
+                continue
+            pause = self.idle
+            self.part.beat()
+            if published:
+                metrics.PUBLISHED.labels(self.name).inc(published)
+            else:
+                await self._rest()
+
+    async def _rest(self) -> None:
+        """Until the next nudge, or for `idle` seconds: another process may have marked something."""
+        try:
+            async with asyncio.timeout(self.idle):
+                await self.nudged.wait()
+        except TimeoutError:
+            pass
+
+    async def _back_off(self, error: Exception, pause: float) -> float:
+        metrics.PUBLISH_FAILURES.labels(self.name).inc()
+        log.warning("publishing failed; trying again", publisher=self.name, error=repr(error)[:300])
+        self.part.beat()
+        await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, no secret
+        return min(2 * pause, LONGEST_PAUSE)

@@ -1,0 +1,312 @@
+"""Kafka in: the one consumer algorithm. PostgreSQL is the only point of linearisation.
+
+One transaction for a partition's batch, always in this order:
+
+1. fence: move the stored offset from where we believe it is. Nothing moved: somebody else owns the partition; roll
+   back, read the offset, seek. This alone makes zombies harmless.
+2. deduplicate: remember the events; only those never seen before go on.
+3. the service's handler: fold, link, mark.
+
+Offsets live in PostgreSQL, and the consumer seeks to them. An offset outside the log's range means that a topic was
+made anew or cut: stop and say so, never reset silently.
+
+A batch that fails on what is in it is bisected until the one bad record is found; that record goes to the dead
+letters with its reason, the others are applied. A server that is away means back off and try again; nothing is
+dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Generic, TypeVar
+
+import msgspec
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+
+from shared import ledger, metrics, topics
+from shared.clock import Clock
+from shared.db import Database, Work, is_away
+from shared.dead_letters import DeadLetterLimit, DeadLetters, TooOld
+from shared.errors import Fatal, LogUnavailable, OffsetOutOfRange
+from shared.events import CloudEvent, Touchpoint
+from shared.health import Health
+from shared.kafka import Log, connection
+from shared.ledger import TABLES_V1, add_tables
+from shared.settings import KafkaSettings
+from shared.tasks import together
+from shared.topics import Topic
+from shared.watch import Progress, Watch
+
+__all__ = ["TABLES_V1", "Route", "Stream", "StreamLimits", "add_tables"]
+
+log = structlog.get_logger(__name__)
+E = TypeVar("E", bound=CloudEvent)
+
+
+@dataclass(frozen=True)
+class StreamLimits:
+    """How much at once, how long, how often."""
+
+    # Records in one transaction, and milliseconds to wait for the first.
+    batch: int = 1_000
+    wait: int = 200
+    # Seconds to back off while a server is away: from, to.
+    pause: float = 0.1
+    longest_pause: float = 5.0
+    # Seconds with records waiting and none applied, after which the process must be started again.
+    stuck: float = 60.0
+    # How long events are remembered: the log's retention and some more.
+    remembered: timedelta = timedelta(days=topics.LOG_RETENTION_DAYS + 5)
+    dead_letters: DeadLetterLimit = field(default_factory=DeadLetterLimit)
+
+
+@dataclass(frozen=True)
+class Route(Generic[E]):
+    """What a service does with a topic. `once`: only events never seen before, by (source, id), reach the handler.
+
+    The handler gets events in the order of the log, inside the consumer's transaction. It never commits. Whatever it
+    raises that is not a server's absence is taken as the fault of a record.
+    """
+
+    topic: Topic
+    handler: Callable[[Sequence[E], Work], Awaitable[None]]
+    once: bool = False
+
+
+class Fenced(Exception):
+    """Another process has applied this partition further than we have, or we do not know yet how far it is."""
+
+
+class Unreadable(Exception):
+    """A record that is no event of its topic. The text says where it departs."""
+
+
+class Stream:
+    """A service's one consumer: all its topics, one group."""
+
+    def __init__(
+        self,
+        *,
+        service: str,
+        routes: Sequence[Route[Any]],
+        settings: KafkaSettings,
+        limits: StreamLimits,
+        database: Database,
+        dead: Log,
+        health: Health,
+        clock: Clock,
+        after_commit: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.service = service
+        self.settings = settings
+        self.limits = limits
+        self.database = database
+        self.clock = clock
+        self.after_commit = after_commit
+        self.routes = {settings.prefix + route.topic.name: route for route in routes}
+        self.decoders: Mapping[str, msgspec.json.Decoder[Any]] = {
+            name: msgspec.json.Decoder(route.topic.event) for name, route in self.routes.items()
+        }
+        self.dead_letters = DeadLetters(service, dead, limits.dead_letters, clock)
+        self.part = health.part("consumer", deadline=limits.stuck)
+        self.progress = Progress()
+        metrics.STOPPED.labels(service).set(0)
+
+    async def run(self) -> None:
+        """Consume until cancelled. Raises Stuck; where a person must look it stops, alarms, and stays stopped."""
+        try:
+            await self._consume()
+        except Fatal as error:
+            metrics.STOPPED.labels(self.service).set(1)
+            log.critical("the consumer has stopped for good", why=str(error))
+            while True:  # ending the process would only have it started again, into the same wall
+                self.part.fail(f"stopped: {error}")
+                await asyncio.sleep(self.limits.stuck)
+
+    async def _consume(self) -> None:
+        consumer = AIOKafkaConsumer(
+            **connection(self.settings),
+            group_id=self.settings.prefix + self.service,
+            auto_offset_reset="none",
+            enable_auto_commit=False,
+            session_timeout_ms=45_000,
+            rebalance_timeout_ms=60_000,
+            max_partition_fetch_bytes=4 * 1024 * 1024,
+        )
+        watch = Watch(
+            consumer_name=self.service,
+            prefix=self.settings.prefix,
+            progress=self.progress,
+            clock=self.clock,
+            stuck=self.limits.stuck,
+            forget=self._forget,
+        )
+        await consumer.start()
+        try:
+            consumer.subscribe(list(self.routes), listener=_Assignment(self, consumer))
+            await together(self._read(consumer), watch.run(consumer))
+        finally:
+            await consumer.stop()
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    async def _read(self, consumer: AIOKafkaConsumer) -> None:
+        pause = self.limits.pause
+        while True:
+            try:
+                if any(partition not in self.progress.expected for partition in consumer.assignment()):
+                    await self.seek(consumer)
+                await self._turn(consumer)
+            except OffsetOutOfRangeError as error:
+                raise OffsetOutOfRange(f"the log no longer has what is next to be applied: {error}") from error
+            except Fenced:
+                metrics.FENCED.labels(self.service).inc()
+                self.progress.expected.clear()
+            except Exception as error:
+                if not _transient(error):
+                    raise
+                self.progress.expected.clear()
+                pause = await self._back_off(error, pause)
+            else:
+                pause = self.limits.pause
+                self.part.beat()
+
+    async def _turn(self, consumer: AIOKafkaConsumer) -> None:
+        fetched = await consumer.getmany(timeout_ms=self.limits.wait, max_records=4 * self.limits.batch)
+        for partition, records in fetched.items():
+            # After a rebalance the same records may come twice: what was applied meanwhile is behind us.
+            applied = self.progress.expected.get(partition, 0)
+            ahead = [record for record in records if record.offset >= applied]
+            for start in range(0, len(ahead), self.limits.batch):
+                await self._apply(partition, ahead[start : start + self.limits.batch])
+
+    async def _back_off(self, error: Exception, pause: float) -> float:
+        """Wait a little, and longer each time. Gives how long to wait the next time."""
+        metrics.PAUSES.labels(self.service).inc()
+        log.warning("a server is away; backing off", error=repr(error)[:300], seconds=round(pause, 1))
+        self.part.beat()  # waiting is what we should do now
+        await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, no secret
+        return min(2 * pause, self.limits.longest_pause)
+
+    async def seek(self, consumer: AIOKafkaConsumer) -> None:
+        """Go on from what PostgreSQL says was applied, in every assigned partition. Raises OffsetOutOfRange."""
+        partitions = sorted(consumer.assignment())
+        if not partitions:
+            return
+        firsts = await consumer.beginning_offsets(partitions)
+        ends = await consumer.end_offsets(partitions)
+        async with self.database.begin() as work:
+            for partition in partitions:
+                topic, number = partition.topic, partition.partition
+                first, end = firsts[partition], ends[partition]
+                stored = await ledger.next_offset(work, self.service, topic, number, first=first)
+                if not first <= stored <= end:
+                    raise OffsetOutOfRange(
+                        f"{topic}/{number} holds the offsets {first} to {end}, but {stored} is next to be applied: the "
+                        "topic was made anew or cut. Restore it, or decide what was lost and set stream_offset"
+                    )
+                consumer.seek(partition, stored)
+                self.progress.expected[partition] = stored
+
+    # --- applying ----------------------------------------------------------------------------------------------------
+
+    async def _apply(self, partition: TopicPartition, records: Sequence[ConsumerRecord]) -> None:
+        """Apply `records`; in halves where they fail together, down to the single record that is to blame."""
+        try:
+            await self._commit(partition, records)
+        except Exception as error:
+            if _transient(error) or isinstance(error, Fenced):
+                raise
+            if len(records) == 1:
+                await self._put_aside(partition, records[0], error)
+                return
+            middle = len(records) // 2
+            await self._apply(partition, records[:middle])
+            await self._apply(partition, records[middle:])
+
+    async def _commit(self, partition: TopicPartition, records: Sequence[ConsumerRecord]) -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        events = self._events(partition.topic, records)
+        route = self.routes[partition.topic]
+
+        async def transaction(work: Work) -> int:
+            await self._fence(work, partition, records[-1])
+            fresh = await self._unseen(work, events) if route.once else events
+            if fresh:
+                await route.handler(fresh, work)
+            return len(fresh)
+
+        fresh = await self.database.retrying(transaction)
+        self.progress.made(partition, records[-1].offset + 1, records[-1].timestamp)
+        self.dead_letters.went_well(len(records))
+        labels = (self.service, partition.topic.removeprefix(self.settings.prefix))
+        metrics.BATCH_RECORDS.labels(*labels).observe(len(records))
+        metrics.BATCH_SECONDS.labels(*labels).observe(loop.time() - began)
+        metrics.APPLIED.labels(*labels).inc(fresh)
+        metrics.DUPLICATES.labels(*labels).inc(len(events) - fresh)
+        self.after_commit()
+
+    def _events(self, topic: str, records: Sequence[ConsumerRecord]) -> list[CloudEvent]:
+        decode = self.decoders[topic].decode
+        try:
+            # A record without a value says that its key is gone: the handler of an erasure's signal does the erasing.
+            return [decode(record.value) for record in records if record.value is not None]
+        except msgspec.DecodeError as error:
+            raise Unreadable(str(error)) from error
+
+    async def _fence(self, work: Work, partition: TopicPartition, last: ConsumerRecord) -> None:
+        topic, number = partition.topic, partition.partition
+        expected = self.progress.expected.get(partition)
+        if expected is None:
+            raise Fenced(f"{topic}/{number} was assigned and not sought yet")
+        if not await ledger.move(work, self.service, topic, number, expected=expected, new=last.offset + 1):
+            raise Fenced(f"{topic}/{number} is no longer at {expected}")
+
+    async def _unseen(self, work: Work, events: Sequence[CloudEvent]) -> list[CloudEvent]:
+        named: dict[bytes, CloudEvent] = {}
+        oldest = self.clock() - self.limits.remembered
+        for event in events:
+            if isinstance(event, Touchpoint) and event.data.received_at < oldest:
+                raise TooOld(f"received {event.data.received_at}, before duplicates are known ({oldest})")
+            named.setdefault(ledger.key(event), event)
+        new = await ledger.remember(work, list(named), self.clock())
+        return [event for key, event in named.items() if key in new]
+
+    async def _put_aside(self, partition: TopicPartition, record: ConsumerRecord, error: Exception) -> None:
+        await self.dead_letters.put(record, partition.topic.removeprefix(self.settings.prefix), error)
+        async with self.database.begin() as work:
+            await self._fence(work, partition, record)
+        self.progress.made(partition, record.offset + 1, record.timestamp)
+        self.dead_letters.count(error)
+
+    async def _forget(self) -> None:
+        async with self.database.begin() as work:
+            await ledger.forget(work, self.clock() - self.limits.remembered)
+
+
+class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
+    """On every rebalance, forget where we believed to be and read it again."""
+
+    def __init__(self, stream: Stream, consumer: AIOKafkaConsumer) -> None:
+        self.stream = stream
+        self.consumer = consumer
+
+    async def on_partitions_revoked(self, revoked: object) -> None:
+        self.stream.progress.expected.clear()
+
+    async def on_partitions_assigned(self, assigned: object) -> None:
+        # aiokafka logs what is raised here and goes on. Then nothing is expected of these partitions, nothing of them
+        # can be committed, and the reading loop seeks again.
+        self.stream.progress.expected.clear()
+        await self.stream.seek(self.consumer)
+
+
+def _transient(error: BaseException) -> bool:
+    return isinstance(error, KafkaError | LogUnavailable) or is_away(error)

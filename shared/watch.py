@@ -1,0 +1,102 @@
+"""Watching a consumer from beside it: how far behind it is, and whether it has stuck without saying so."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from shared import metrics
+from shared.clock import Clock
+from shared.db import is_away
+
+HOUSEKEEPING = 3600.0
+"""Seconds between two rounds of forgetting old events."""
+
+
+class Stuck(Exception):
+    """Records are waiting and none is applied, though the servers answer: only a new process helps."""
+
+
+@dataclass
+class Progress:
+    """How far each partition has been applied; the stream writes it, the watch reads it."""
+
+    expected: dict[TopicPartition, int] = field(default_factory=dict)
+    # Kafka's timestamp, in milliseconds, of the last record applied.
+    applied: dict[TopicPartition, int] = field(default_factory=dict)
+    # The loop's time of the last step forward, or of the last moment when none was to be expected.
+    at: float = 0.0
+
+    def made(self, partition: TopicPartition, next_offset: int, timestamp: int) -> None:
+        self.expected[partition] = next_offset
+        self.applied[partition] = timestamp
+        self.excused()
+
+    def excused(self) -> None:
+        self.at = asyncio.get_running_loop().time()
+
+
+class Watch:
+    """Every few seconds: shows the lag, tells Kafka our offsets, forgets old events, notices a stuck consumer."""
+
+    def __init__(
+        self,
+        *,
+        consumer_name: str,
+        prefix: str,
+        progress: Progress,
+        clock: Clock,
+        stuck: float,
+        forget: Callable[[], Awaitable[None]],
+    ) -> None:
+        self.name = consumer_name
+        self.prefix = prefix
+        self.progress = progress
+        self.clock = clock
+        self.stuck = stuck
+        self.forget = forget
+        self.forgot_at = 0.0
+
+    async def run(self, consumer: AIOKafkaConsumer) -> None:
+        """Until cancelled. Raises Stuck."""
+        self.progress.excused()
+        period = min(5.0, self.stuck / 4)
+        while True:
+            await asyncio.sleep(period)
+            try:
+                async with asyncio.timeout(2 * period):
+                    waiting = await self._look(consumer)
+            except Exception as error:
+                if not (isinstance(error, KafkaError | TimeoutError) or is_away(error)):
+                    raise
+                self.progress.excused()  # a server is away: that is no fault of this process
+                continue
+            if not waiting:
+                self.progress.excused()
+            elif (idle := asyncio.get_running_loop().time() - self.progress.at) > self.stuck:
+                raise Stuck(f"{waiting} records wait and none was applied for {idle:.0f} s")
+
+    async def _look(self, consumer: AIOKafkaConsumer) -> int:
+        mine = consumer.assignment()
+        ends: dict[TopicPartition, int] = await consumer.end_offsets(list(mine)) if mine else {}
+        waiting = sum(self._show(partition, end) for partition, end in ends.items())
+        if done := {partition: offset for partition, offset in self.progress.expected.items() if partition in mine}:
+            await consumer.commit(done)
+        now = asyncio.get_running_loop().time()
+        if now - self.forgot_at > HOUSEKEEPING:
+            await self.forget()
+            self.forgot_at = now
+        return waiting
+
+    def _show(self, partition: TopicPartition, end: int) -> int:
+        labels = (self.name, partition.topic.removeprefix(self.prefix), str(partition.partition))
+        lag = max(0, end - self.progress.expected.get(partition, 0))
+        last = self.progress.applied.get(partition)
+        age = self.clock().timestamp() - last / 1000 if lag and last else 0.0
+        metrics.LAG_RECORDS.labels(*labels).set(lag)
+        metrics.LAG_SECONDS.labels(*labels).set(max(0.0, age))
+        return lag
