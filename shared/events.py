@@ -70,8 +70,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     group_id: str | None = None
     traits: dict[str, Any] = {}
     external_ids: tuple[Identifier, ...] = ()
-    properties: msgspec.Raw = msgspec.Raw(b"{}")
-    context: msgspec.Raw = msgspec.Raw(b"{}")
+    properties: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b"{}"))
+    context: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b"{}"))
 
 
 class Touchpoint(CloudEvent, frozen=True, tag="temas.touchpoint.v1"):
