@@ -53,9 +53,11 @@ def create_app(
     health: Health,
     lifespan: Lifespan,
     routers: Sequence[APIRouter],
+    largest_body: int = 1_000_000,
 ) -> FastAPI:
-    """The service's application: its `routers`, and what all services have."""
+    """The service's application: its `routers`, and what all services have. Past `largest_body` bytes it says 413."""
     app = FastAPIOffline(title=title, description=description, version="1", lifespan=lifespan)
+    app.add_middleware(_Limited, largest=largest_body)
     app.add_middleware(_Measured, service=service)
     app.add_exception_handler(TemasError, _temas_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
@@ -111,7 +113,7 @@ async def _validation_error(request: Request, error: Exception) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
-    code = {404: "no_such_route", 405: "method_not_allowed"}.get(error.status_code, "http_error")
+    code = {404: "no_such_route", 405: "method_not_allowed", 413: "too_large"}.get(error.status_code, "http_error")
     return Json({"code": code, "message": str(error.detail)}, status_code=error.status_code, headers=error.headers)
 
 
@@ -163,6 +165,27 @@ class _Measured:
             method = scope["method"] if scope["method"] in _METHODS else "other"
             metrics.REQUESTS.labels(self.service, method, route, status).inc()
             metrics.REQUEST_SECONDS.labels(self.service, route).observe(time.perf_counter() - began)
+
+
+class _Limited:
+    """Stops reading a body that is too large. FastAPI has such a limit too, but answers in plain text."""
+
+    def __init__(self, app: ASGIApp, largest: int) -> None:
+        self.app = app
+        self.largest = largest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        read = 0
+
+        async def counted() -> Message:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > self.largest:
+                raise HTTPException(413, f"the body has more than {self.largest} bytes: send it in parts")
+            return message
+
+        await self.app(scope, counted, send)
 
 
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}

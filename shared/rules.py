@@ -1,0 +1,218 @@
+"""Rules that people write: who is in a segment, who may get an offer, which stage a relationship is in.
+
+They are expressions in CEL, the Common Expression Language: typed, free of side effects, bounded. Never `eval`, never a
+scripting language. A rule is compiled once, where a person saves it, and a mistake is told with its line and column;
+then it is evaluated for many people. What a rule can't know (a trait nobody has given, a word where a number is
+compared) makes it *unknown*, which counts as false and is never an exception.
+
+What we add to the standard, because our facts are JSON:
+- text next to a moment is read as a moment: `now - duration("720h") > computed.last_order_at`. Written out, and for
+  methods: `timestamp(computed.last_order_at).getFullYear()`;
+- whole and decimal numbers calculate together: `computed.order_value / computed.order_count > 50`.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+from cel_expr_python import cel
+
+from shared.clock import rfc3339
+from shared.errors import TemasError
+from shared.rule_tree import Tree
+
+PROFILE_VARIABLES = ("traits", "computed", "scores", "stage", "segments", "consent", "channels", "now")
+"""What a rule about a customer sees."""
+
+DECISION_VARIABLES = (*PROFILE_VARIABLES, "context", "channel", "placement")
+"""What a rule about an offer sees: the customer, and the request."""
+
+LONGEST = 4096
+"""Characters of a rule: no person writes more, and compiling time grows with it. CEL bounds the depth (32) itself."""
+
+_JSON = cel.Type.Map(cel.Type.STRING, cel.Type.DYN)
+_TYPES = {
+    "traits": _JSON,
+    "computed": _JSON,
+    "scores": _JSON,
+    "stage": cel.Type.STRING,
+    "segments": cel.Type.List(cel.Type.STRING),
+    "consent": _JSON,
+    "channels": _JSON,
+    "now": cel.Type.TIMESTAMP,
+    "context": _JSON,
+    "channel": cel.Type.STRING,
+    "placement": cel.Type.STRING,
+}
+
+
+class RuleRefused(TemasError):
+    """A rule that can't be compiled. `details`: `path` of the field, `line` and `column` from 1, CEL's `message`."""
+
+    status = 422
+    code = "rule_refused"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rule:
+    """A compiled rule. `reads`: the facts it depends on, as `variable.field...` or, where it can't be told, `variable`.
+
+    While none of those changed, and `now` is not among them, the rule's answer has not changed either.
+    """
+
+    text: str
+    reads: frozenset[str]
+    expression: Any = field(repr=False)
+
+
+def compile_rule(text: str, *, variables: Collection[str], path: str = "rule") -> Rule:
+    """`text` as a rule over `variables` (`PROFILE_VARIABLES`, `DECISION_VARIABLES`, or fewer of them).
+
+    `path` names the field that the rule came in, for the error. Raises RuleRefused.
+    """
+    if len(text) > LONGEST:
+        raise _refused(path, [(1, LONGEST, f"a rule may have {LONGEST} characters, this one has {len(text)}")])
+    try:
+        expression = _environment(frozenset(variables)).compile(text)
+    except RuntimeError as error:
+        raise _refused(path, _problems(str(error))) from None
+    if expression.return_type() not in (cel.Type.BOOL, cel.Type.DYN):
+        kind = expression.return_type().name().lower()
+        raise _refused(path, [(1, 1, f"a rule must come out as true or false, this one comes out as {kind}")])
+    tree = Tree.of(expression.serialize())
+    if tree.grows_in_a_loop():
+        raise _refused(path, [(1, 1, _GROWS)])
+    return Rule(text, tree.reads(variables), expression)
+
+
+def holding(rules: Mapping[str, Rule], facts: Mapping[str, Any]) -> dict[str, bool | None]:
+    """Whether each of `rules` holds for `facts`; None where that can't be known, which counts as false.
+
+    `facts` gives each variable a JSON value; `now` is a datetime. Moments deeper inside may be datetimes or RFC 3339
+    text. One activation serves all rules: 50 rules of five terms over 30 traits and 20 computed values take 0.13 ms.
+    Compiled together as one list expression they would take half of that, until somebody has one trait too few: then
+    the list is spoilt and costs double. It is not worth a second path.
+    """
+    activation = _environment(frozenset(_TYPES)).Activation(
+        {name: value if isinstance(value, datetime) else _plain(value) for name, value in facts.items()}
+    )
+    return {name: _holds(rule.expression, activation) for name, rule in rules.items()}
+
+
+def _holds(expression: Any, activation: Any) -> bool | None:
+    try:
+        answer = expression.eval(activation).value()
+    except RuntimeError:  # CEL's own word for "too many iterations"
+        return None
+    return answer if isinstance(answer, bool) else None
+
+
+_AS_IT_IS = frozenset({str, float, bool, type(None)})
+
+
+def _plain(value: Any) -> Any:
+    """`value` as CEL takes it. One value that it does not take would spoil the whole map that holds it."""
+    kind = type(value)
+    if kind in _AS_IT_IS:
+        return value
+    if kind is int:
+        return value if -(2**63) <= value < 2**63 else float(str(value))  # past what a decimal holds: infinity
+    if kind is dict:
+        return {key: each if type(each) in _AS_IT_IS else _plain(each) for key, each in value.items()}
+    if kind in (list, tuple):
+        return [_plain(each) for each in value]
+    return rfc3339(value) if isinstance(value, datetime) else str(value)
+
+
+# --- what we add to CEL ----------------------------------------------------------------------------------------------
+
+
+def _moment(value: Any) -> Any:
+    """RFC 3339 text, or a date, as a moment; without a zone it is UTC. What is no text is given back as it is."""
+    if not isinstance(value, str):
+        return value
+    at = datetime.fromisoformat(value)
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def _overloads(symbol: str, name: str, calculate: Callable[[Any, Any], Any], *signatures: _Signature) -> Any:
+    """More argument types for the operator `symbol`, whose own overloads are called `name`_..."""
+
+    def calculated(left: Any, right: Any) -> Any:
+        return calculate(_moment(left), _moment(right))
+
+    overloads = [
+        cel.Overload(f"{name}_{left.name()}_{right.name()}".lower(), result, [left, right], impl=calculated)
+        for left, right, result in signatures
+    ]
+    return cel.FunctionDecl(symbol, overloads)
+
+
+_Signature = tuple[Any, Any, Any]
+"""The types of the left side, the right side and the result."""
+
+_BOOL, _TEXT, _TIME, _SPAN = cel.Type.BOOL, cel.Type.STRING, cel.Type.TIMESTAMP, cel.Type.DURATION
+_WHOLE, _DECIMAL = cel.Type.INT, cel.Type.DOUBLE
+_COMPARED = ((_TEXT, _TIME, _BOOL), (_TIME, _TEXT, _BOOL))
+_MIXED = ((_WHOLE, _DECIMAL, _DECIMAL), (_DECIMAL, _WHOLE, _DECIMAL))
+_LATER = ((_TEXT, _SPAN, _TIME), (_SPAN, _TEXT, _TIME))
+_EARLIER = ((_TEXT, _SPAN, _TIME), (_TEXT, _TIME, _SPAN), (_TIME, _TEXT, _SPAN))
+
+# As an extension, because only there an operator that exists may get more overloads.
+_EXTENSION = cel.CelExtension(
+    "temas",
+    [
+        _overloads("_<_", "less", operator.lt, *_COMPARED),
+        _overloads("_<=_", "less_equals", operator.le, *_COMPARED),
+        _overloads("_>_", "greater", operator.gt, *_COMPARED),
+        _overloads("_>=_", "greater_equals", operator.ge, *_COMPARED),
+        _overloads("_+_", "add", operator.add, *_MIXED, *_LATER),
+        _overloads("_-_", "subtract", operator.sub, *_MIXED, *_EARLIER),
+        _overloads("_*_", "multiply", operator.mul, *_MIXED),
+        _overloads("_/_", "divide", operator.truediv, *_MIXED),
+    ],
+)
+
+
+@lru_cache(maxsize=32)
+def _environment(variables: frozenset[str]) -> Any:
+    return cel.NewEnv(variables={name: _TYPES[name] for name in variables}, extensions=[_EXTENSION])
+
+
+# --- refusals --------------------------------------------------------------------------------------------------------
+
+_PROBLEM = re.compile(r"^(?:.*: )?ERROR: <input>:(-?\d+):(-?\d+): (.*?)(?: \[[A-Z_]+\])?$", re.MULTILINE)
+_DEPTH = re.compile(r"recursion (?:limit|depth)")
+_TOO_DEEP = "nested or chained too deeply (32 levels at most): split the rule, or join its parts with && and ||"
+_TWO_KINDS = re.compile(r"'_[<>=!]+_' applied to '\((?:int, double|double, int)\)'")
+_GROWS = (
+    "inside exists, all, map and filter only numbers may be added (and nothing turned into bytes), so that no rule can "
+    "grow without bound: write double(a) + double(b)"
+)
+
+
+def _problems(text: str) -> list[tuple[int, int, str]]:
+    """What CEL found wrong, as (line, column, sentence)."""
+    found = [(max(int(line), 1), max(int(column), 1), _told(what)) for line, column, what in _PROBLEM.findall(text)]
+    return found or [(1, 1, _told(text.splitlines()[0]))]
+
+
+def _told(what: str) -> str:
+    """CEL's sentence, with what to do where it does not say."""
+    if _DEPTH.search(what):
+        return _TOO_DEEP
+    return f"{what}: write both as decimals, such as 31.0" if _TWO_KINDS.search(what) else what
+
+
+def _refused(path: str, problems: list[tuple[int, int, str]]) -> RuleRefused:
+    line, column, what = problems[0]
+    return RuleRefused(
+        f"{path} is no rule: line {line}, column {column}: {what}",
+        details=[{"path": path, "line": at, "column": where, "message": why} for at, where, why in problems],
+    )
