@@ -33,6 +33,10 @@ Work = AsyncConnection
 RETRIED = {"40P01", "40001"}
 """SQLSTATE of deadlock and serialization failure: PostgreSQL's way to say "once more, please"."""
 
+AWAY_CLASSES = {"08", "28", "3D", "3F", "53", "57", "58"}
+AWAY = {"25006", "42501", "42P01", "55P03"}
+"""SQLSTATEs, whole classes and single ones, of a database that can't serve us now; see `is_away`."""
+
 ATTEMPTS = 8
 
 
@@ -89,12 +93,13 @@ def is_away(error: BaseException) -> bool:
     """Whether `error` says that PostgreSQL can't serve now, and the same work may succeed later.
 
     By SQLSTATE class: 08 connection, 53 resources (disk full, too many connections), 57 operator intervention
-    (shutting down, statement time-out), 58 system error, 25006 read-only, 55P03 lock time-out; and what never
-    reached it.
+    (shutting down, statement time-out), 58 system error, 25006 read-only, 55P03 lock time-out; what a database that
+    is just being restored says: 28 and 42501 (not allowed), 3D, 3F and 42P01 (no such database, schema or table);
+    and what never reached it.
     """
     code = sqlstate(error)
     if code is not None:
-        return code[:2] in {"08", "53", "57", "58"} or code in {"25006", "55P03"} | RETRIED
+        return code[:2] in AWAY_CLASSES or code in AWAY | RETRIED
     if isinstance(error, DBAPIError):
         original = error.orig
         return (

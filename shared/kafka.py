@@ -172,10 +172,10 @@ class Log:
         size = sum(len(key) + len(value) + RECORD_OVERHEAD for key, value in records)
         if self.waiting_bytes and self.waiting_bytes + size > self.limit:
             raise LogUnavailable("too much is waiting for Kafka already; nothing of this request was written")
-        if not self.partitions:
-            self.partitions = await self._count_partitions()
         self.waiting_bytes += size
         try:
+            if not self.partitions:
+                self.partitions = await self._count_partitions()
             return await self._appended(records)
         finally:
             self.waiting_bytes -= size

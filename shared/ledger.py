@@ -48,7 +48,13 @@ REMEMBER = text("""
     INSERT INTO event_seen (key, seen_at) SELECT unnest(CAST(:keys AS bytea[])), :now
     ON CONFLICT DO NOTHING RETURNING key
 """)
-FORGET = text("DELETE FROM event_seen WHERE seen_at < :before")
+FORGET = text("""
+    DELETE FROM event_seen
+    WHERE ctid = ANY (ARRAY(SELECT ctid FROM event_seen WHERE seen_at < :before LIMIT :most))
+""")
+
+FORGOTTEN_AT_ONCE = 50_000
+"""Events. An hour's worth in one statement would run into its time-out, be rolled back, and be tried again for ever."""
 
 
 def add_tables(metadata: MetaData) -> None:
@@ -96,9 +102,9 @@ async def remember(work: Work, keys: Sequence[bytes], now: datetime) -> set[byte
     return set((await work.execute(REMEMBER, {"keys": sorted(set(keys)), "now": now})).scalars())
 
 
-async def forget(work: Work, before: datetime) -> int:
-    """Forget the events that were seen before that moment. Gives how many."""
-    return (await work.execute(FORGET, {"before": before})).rowcount
+async def forget(work: Work, before: datetime, *, most: int = FORGOTTEN_AT_ONCE) -> bool:
+    """Forget `most` of the events that were seen before that moment. Gives whether there may be more of them."""
+    return (await work.execute(FORGET, {"before": before, "most": most})).rowcount == most
 
 
 async def reached(work: Work, consumer: str, topic: str, position: Mapping[int, int]) -> bool:

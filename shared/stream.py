@@ -27,7 +27,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from shared import ledger, metrics, topics
 from shared.clock import Clock
@@ -138,6 +138,9 @@ class Stream:
             session_timeout_ms=45_000,
             rebalance_timeout_ms=60_000,
             max_partition_fetch_bytes=4 * 1024 * 1024,
+            # A topic that was deleted leaves the assignment; that it was made anew is only seen with fresh metadata,
+            # and until then the consumer would be idle and look well.
+            metadata_max_age_ms=10_000,
         )
         watch = Watch(
             consumer_name=self.service,
@@ -165,8 +168,7 @@ class Stream:
                 await self._turn(consumer)
             except OffsetOutOfRangeError as error:
                 raise OffsetOutOfRange(f"the log no longer has what is next to be applied: {error}") from error
-            except Fenced:
-                metrics.FENCED.labels(self.service).inc()
+            except (Fenced, NoOffsetForPartitionError):  # the latter: assigned, and read before we could seek
                 self.progress.expected.clear()
             except Exception as error:
                 if not _transient(error):
@@ -191,6 +193,9 @@ class Stream:
         metrics.PAUSES.labels(self.service).inc()
         log.warning("a server is away; backing off", error=repr(error)[:300], seconds=round(pause, 1))
         self.part.beat()  # waiting is what we should do now
+        if not isinstance(error, KafkaError):
+            # Nor is it being stuck. Of Kafka's errors a stuck client may be the source: the watch asks the broker.
+            self.progress.excused()
         await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, no secret
         return min(2 * pause, self.limits.longest_pause)
 
@@ -218,8 +223,9 @@ class Stream:
 
     async def _apply(self, partition: TopicPartition, records: Sequence[ConsumerRecord]) -> None:
         """Apply `records`; in halves where they fail together, down to the single record that is to blame."""
+        began = asyncio.get_running_loop().time()
         try:
-            await self._commit(partition, records)
+            events, fresh = await self._commit(partition, records)
         except Exception as error:
             if _transient(error) or isinstance(error, Fenced):
                 raise
@@ -229,10 +235,11 @@ class Stream:
             middle = len(records) // 2
             await self._apply(partition, records[:middle])
             await self._apply(partition, records[middle:])
+        else:  # not above: what fails from here on is the fault of no record
+            self._applied(partition, records, events, fresh, began)
 
-    async def _commit(self, partition: TopicPartition, records: Sequence[ConsumerRecord]) -> None:
-        loop = asyncio.get_running_loop()
-        began = loop.time()
+    async def _commit(self, partition: TopicPartition, records: Sequence[ConsumerRecord]) -> tuple[int, int]:
+        """One transaction with all of `records`. Gives how many events they are, and how many of those were new."""
         events = self._events(partition.topic, records)
         route = self.routes[partition.topic]
 
@@ -243,14 +250,18 @@ class Stream:
                 await route.handler(fresh, work)
             return len(fresh)
 
-        fresh = await self.database.retrying(transaction)
+        return len(events), await self.database.retrying(transaction)
+
+    def _applied(
+        self, partition: TopicPartition, records: Sequence[ConsumerRecord], events: int, fresh: int, began: float
+    ) -> None:
         self.progress.made(partition, records[-1].offset + 1, records[-1].timestamp)
         self.dead_letters.went_well(len(records))
         labels = (self.service, partition.topic.removeprefix(self.settings.prefix))
         metrics.BATCH_RECORDS.labels(*labels).observe(len(records))
-        metrics.BATCH_SECONDS.labels(*labels).observe(loop.time() - began)
+        metrics.BATCH_SECONDS.labels(*labels).observe(asyncio.get_running_loop().time() - began)
         metrics.APPLIED.labels(*labels).inc(fresh)
-        metrics.DUPLICATES.labels(*labels).inc(len(events) - fresh)
+        metrics.DUPLICATES.labels(*labels).inc(events - fresh)
         self.after_commit()
 
     def _events(self, topic: str, records: Sequence[ConsumerRecord]) -> list[CloudEvent]:
@@ -267,6 +278,7 @@ class Stream:
         if expected is None:
             raise Fenced(f"{topic}/{number} was assigned and not sought yet")
         if not await ledger.move(work, self.service, topic, number, expected=expected, new=last.offset + 1):
+            metrics.FENCED.labels(self.service, topic.removeprefix(self.settings.prefix)).inc()
             raise Fenced(f"{topic}/{number} is no longer at {expected}")
 
     async def _unseen(self, work: Work, events: Sequence[CloudEvent]) -> list[CloudEvent]:
@@ -286,9 +298,9 @@ class Stream:
         self.progress.made(partition, record.offset + 1, record.timestamp)
         self.dead_letters.count(error)
 
-    async def _forget(self) -> None:
+    async def _forget(self) -> bool:
         async with self.database.begin() as work:
-            await ledger.forget(work, self.clock() - self.limits.remembered)
+            return await ledger.forget(work, self.clock() - self.limits.remembered)
 
 
 class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types

@@ -51,8 +51,9 @@ class Watch:
         progress: Progress,
         clock: Clock,
         stuck: float,
-        forget: Callable[[], Awaitable[None]],
+        forget: Callable[[], Awaitable[bool]],
     ) -> None:
+        """`forget` forgets some old events, and says whether there are more."""
         self.name = consumer_name
         self.prefix = prefix
         self.progress = progress
@@ -60,6 +61,7 @@ class Watch:
         self.stuck = stuck
         self.forget = forget
         self.forgot_at = 0.0
+        self.shown: set[tuple[str, str, str]] = set()
 
     async def run(self, consumer: AIOKafkaConsumer) -> None:
         """Until cancelled. Raises Stuck."""
@@ -84,19 +86,30 @@ class Watch:
         mine = consumer.assignment()
         ends: dict[TopicPartition, int] = await consumer.end_offsets(list(mine)) if mine else {}
         waiting = sum(self._show(partition, end) for partition, end in ends.items())
+        self._hide(self.shown - {self._labels(partition) for partition in ends})
         if done := {partition: offset for partition, offset in self.progress.expected.items() if partition in mine}:
             await consumer.commit(done)
         now = asyncio.get_running_loop().time()
-        if now - self.forgot_at > HOUSEKEEPING:
-            await self.forget()
+        if now - self.forgot_at > HOUSEKEEPING and not await self.forget():
             self.forgot_at = now
         return waiting
 
     def _show(self, partition: TopicPartition, end: int) -> int:
-        labels = (self.name, partition.topic.removeprefix(self.prefix), str(partition.partition))
+        labels = self._labels(partition)
         lag = max(0, end - self.progress.expected.get(partition, 0))
         last = self.progress.applied.get(partition)
         age = self.clock().timestamp() - last / 1000 if lag and last else 0.0
         metrics.LAG_RECORDS.labels(*labels).set(lag)
         metrics.LAG_SECONDS.labels(*labels).set(max(0.0, age))
+        self.shown.add(labels)
         return lag
+
+    def _hide(self, labels: set[tuple[str, str, str]]) -> None:
+        """Partitions that went to another process: their lag is its to show, and ours would stand still for ever."""
+        for each in labels:
+            metrics.LAG_RECORDS.remove(*each)
+            metrics.LAG_SECONDS.remove(*each)
+        self.shown -= labels
+
+    def _labels(self, partition: TopicPartition) -> tuple[str, str, str]:
+        return self.name, partition.topic.removeprefix(self.prefix), str(partition.partition)

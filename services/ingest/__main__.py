@@ -1,0 +1,3 @@
+from services.ingest.cli import main
+
+main()

@@ -1,0 +1,120 @@
+"""What FastAPI's documentation says of the routes that are not FastAPI's: made from the structs that decode them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI
+from msgspec import Raw
+
+from services.ingest.api.tracking import BATCH_PATHS, CALLS
+from services.ingest.domain.bodies import Parcel
+from services.ingest.domain.calls import Sent, When
+
+Json = dict[str, Any]
+Object = dict[str, Any] | None
+
+# The structs that decode, with what they leave undecoded spelled out.
+Call = msgspec.defstruct(
+    "Call",
+    [(each.name, Object if each.type is Raw else each.type, None) for each in msgspec.structs.fields(Sent)],
+    namespace={"__doc__": Sent.__doc__},
+    rename="camel",
+)
+Batch = msgspec.defstruct(
+    "Batch",
+    [
+        ("batch", list[Call]),  # type: ignore[valid-type]
+        ("sent_at", When, None),
+        ("context", Object, None),
+        ("integrations", Object, None),
+        ("write_key", str | None, None),
+    ],
+    namespace={"__doc__": Parcel.__doc__},
+    rename="camel",
+)
+
+EXAMPLES: dict[str, Json] = {
+    "track": {"userId": "u-17", "event": "Order Completed", "properties": {"order_id": "o-1", "total": 120.5}},
+    "identify": {"userId": "u-17", "anonymousId": "a-3", "traits": {"email": "ayse@example.com", "plan": "pro"}},
+    "page": {"anonymousId": "a-3", "name": "Home", "properties": {"path": "/"}},
+    "screen": {"anonymousId": "a-3", "name": "Basket"},
+    "group": {"userId": "u-17", "groupId": "g-1", "traits": {"name": "Example Ltd"}},
+    "alias": {"previousId": "old-17", "userId": "u-17"},
+}
+ANSWERS = {
+    "200": "Kafka has it. `Temas-Position` says where (for `?after=`), `Temas-Rejected` how many calls were put aside.",
+    "400": "Nothing of it can be used, and `details` say why, field by field. It is kept all the same.",
+    "401": "No key, or a wrong one. Nothing was kept.",
+    "408": "The body did not arrive in time: send it again.",
+    "413": "The body is too large. Nothing was kept.",
+    "415": "The body is compressed in a way that is not read here.",
+    "503": "Kafka does not acknowledge now: send it again after `Retry-After` seconds, with the same message ids.",
+}
+
+
+def document(app: FastAPI) -> None:
+    """Add the tracking API to `app`'s OpenAPI document."""
+    described = app.openapi
+
+    def openapi() -> Json:
+        document = described()
+        _, schemas = msgspec.json.schema_components([Call, Batch], ref_template="#/components/schemas/{name}")
+        components = document.setdefault("components", {})
+        components.setdefault("schemas", {}).update(schemas, Error=_ERROR, Success=_SUCCESS)
+        components.setdefault("securitySchemes", {}).update(_KEYS)
+        document["paths"].update(_paths())
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way to extend the document
+
+
+def _paths() -> Json:
+    calls = {f"/v1/{name}": _operation(name, call, "Call", EXAMPLES[call]) for name, call in CALLS.items()}
+    batch = {"batch": [{"type": call, **example} for call, example in EXAMPLES.items()]}
+    return calls | {path: _operation(path, "batch", "Batch", batch) for path in BATCH_PATHS}
+
+
+def _operation(name: str, call: str, schema: str, example: Json) -> Json:
+    body = {"schema": {"$ref": f"#/components/schemas/{schema}"}, "example": example}
+    operation = {
+        "operationId": "send_" + name.strip("/").replace("/", "_"),
+        "summary": f"Send {'calls of any kind' if call == 'batch' else f'one {call} call'}",
+        "tags": ["tracking"],
+        "security": [{key: []} for key in _KEYS],
+        "requestBody": {"required": True, "content": {"application/json": body}},
+        "responses": {status: _answer(status, meaning) for status, meaning in ANSWERS.items()},
+    }
+    return {"post": operation}
+
+
+def _answer(status: str, meaning: str) -> Json:
+    schema = "Success" if status == "200" else "Error"
+    return {
+        "description": meaning,
+        "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}},
+    }
+
+
+_KEYS = {
+    "basic": {"type": "http", "scheme": "basic", "description": "The write key, or the secret key, as user name."},
+    "bearer": {"type": "http", "scheme": "bearer", "description": "The secret key."},
+    "query": {"type": "apiKey", "in": "query", "name": "writeKey", "description": "The write key."},
+}
+_SUCCESS = {"type": "object", "required": ["success"], "properties": {"success": {"const": True}}}
+_ERROR = {
+    "type": "object",
+    "required": ["code", "message"],
+    "properties": {
+        "code": {"type": "string"},
+        "message": {"type": "string"},
+        "details": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {name: {"type": "string"} for name in ("path", "code", "message")},
+            },
+        },
+    },
+}

@@ -1,0 +1,3 @@
+from services.personalize.cli import main
+
+main()

@@ -1,0 +1,38 @@
+"""`/v1/offers`: what may be offered, kept by a marketer."""
+
+from __future__ import annotations
+
+import msgspec
+from fastapi import APIRouter, status
+
+from services.personalize.api.asked import OfferId, OfOffers
+from services.personalize.domain.offers import Offer
+from services.personalize.schemas import OfferAnswer, OfferBody, OffersAnswer
+from shared import paging
+from shared.paging import DEFAULT_LIMIT, Cursor, Limit
+
+router = APIRouter(prefix="/v1/offers", tags=["offers"])
+
+
+@router.put("/{id}", summary="Make an offer, or change it")
+async def put(id: OfferId, body: OfferBody, offers: OfOffers) -> OfferAnswer:
+    offer = msgspec.convert({**body.model_dump(), "id": id, "version": 0}, Offer)
+    return OfferAnswer.model_validate(await offers.put(offer))
+
+
+@router.get("", summary="All offers, by id")
+async def page(offers: OfOffers, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> OffersAnswer:
+    after = paging.place(cursor, str)[0] if cursor else ""
+    found = await offers.page(after, limit + 1)
+    shown = [OfferAnswer.model_validate(offer) for offer in found[:limit]]
+    return OffersAnswer(offers=shown, next=paging.cursor(shown[-1].id) if len(found) > limit else None)
+
+
+@router.get("/{id}", summary="One offer")
+async def one(id: OfferId, offers: OfOffers) -> OfferAnswer:
+    return OfferAnswer.model_validate(await offers.find(id))
+
+
+@router.delete("/{id}", status_code=status.HTTP_204_NO_CONTENT, summary="Make the offer no more")
+async def withdraw(id: OfferId, offers: OfOffers) -> None:
+    await offers.withdraw(id)

@@ -1,0 +1,122 @@
+"""The composition root: builds every resource once, in this order, and closes them in reverse.
+
+Kafka first: without its topics there is nothing to serve, and the process says so and ends. Then the database, which
+connects when it is first used; then what is kept in memory and the use cases; then the loops. At the end the loops stop
+first; then the decision records that still wait are written down, while Kafka is still open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import numpy as np
+import structlog
+from fastapi import FastAPI
+
+from services.personalize import api, metrics
+from services.personalize.consumer import stream
+from services.personalize.publisher import DecisionLog
+from services.personalize.service.chance import Pool
+from services.personalize.service.customers import Customers
+from services.personalize.service.decisions import Decisions, Records
+from services.personalize.service.knowledge import Knowledge
+from services.personalize.service.learning import Learning
+from services.personalize.service.offers import Offers
+from services.personalize.settings import SERVICE, Settings
+from shared import topics
+from shared.auth import UserTokens
+from shared.clock import Clock, system_clock
+from shared.db import Database, is_away
+from shared.health import Health
+from shared.http import background, create_app
+from shared.kafka import Kafka
+from shared.outbox import Publisher
+
+log = structlog.get_logger(__name__)
+
+DESCRIPTION = "What to offer this person, here, now, and whether to say anything at all. It learns from every answer."
+
+LOOK_BACK = timedelta(days=90)
+"""How far back exposures matter: caps and rests may not be longer."""
+
+
+def build(settings: Settings, clock: Clock = system_clock) -> FastAPI:
+    """The service, to be served."""
+    health = Health()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with running(app, settings, health, clock):
+            yield
+
+    return create_app(
+        service=SERVICE,
+        title="Temas personalize",
+        description=DESCRIPTION,
+        health=health,
+        lifespan=lifespan,
+        routers=[api.router(settings.secret_key, UserTokens(settings.user_token_secret))],
+        largest_body=100_000,
+    )
+
+
+@asynccontextmanager
+async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock) -> AsyncIterator[None]:
+    """Everything that the service is made of, while the block lasts."""
+    async with Kafka.open(settings.kafka, health) as kafka, Database.open(settings.database) as database:
+        await kafka.require((topics.TOUCHPOINTS, topics.PROFILES, *topics.given_by(SERVICE)))
+
+        knowledge = await _knowledge(database, settings)
+        customers = Customers(
+            database, clock=clock, patience=settings.patience, look_back=LOOK_BACK, remembered=settings.remembered
+        )
+        learning = Learning(database, clock=clock, windows=settings.windows, at_once=settings.sweep_batch)
+        records = DecisionLog(kafka.log(topics.DECISIONS), limit=settings.records_limit)
+
+        refresher = Publisher(name="knowledge", publish=knowledge.refresh, health=health, idle=settings.refresh_every)
+        writer = Publisher(name="decisions", publish=records.publish, health=health)
+        sweeper = Publisher(name="windows", publish=learning.close_windows, health=health, idle=settings.sweep_every)
+        records.after = writer.nudge
+
+        app.state.database = database
+        app.state.offers = Offers(database, clock=clock, after=refresher.nudge)
+        app.state.decisions = Decisions(
+            database,
+            customers=customers,
+            knowledge=knowledge,
+            policy=settings.policy,
+            chance=Pool(np.random.default_rng()),
+            records=Records(records.put, records.find),
+            shown_for=timedelta(minutes=settings.shown_for),
+            clock=clock,
+        )
+        consumer = stream(
+            settings=settings.kafka,
+            customers=customers,
+            learning=learning,
+            database=database,
+            kafka=kafka,
+            health=health,
+            clock=clock,
+            after_commit=refresher.nudge,
+        )
+        try:
+            async with background(app, consumer.run(), refresher.run(), writer.run(), sweeper.run()):
+                yield
+        finally:
+            await records.flush(settings.drain)
+
+
+async def _knowledge(database: Database, settings: Settings) -> Knowledge:
+    """What decisions rest on, before the first question comes; empty while the database is away."""
+    knowledge = Knowledge(database, *settings.priors)
+    metrics.KNOWLEDGE_AGE.set_function(lambda: knowledge.age)
+    try:
+        await knowledge.refresh()
+    except Exception as error:
+        if not is_away(error):
+            raise
+        log.warning("the database does not answer yet: no offers until it does", error=repr(error)[:300])
+    return knowledge

@@ -1,0 +1,127 @@
+"""Gates: who may not get an offer, and why. In this order; the first that an offer fails is its reason.
+
+1. availability: the channel, and the offer's own dates.
+2. eligibility: the rule in CEL. Unknown counts as no.
+3. consent, to the offer's purpose in this channel. Where the company speaks first (email, sms, push, call) it must have
+   been given; where the person came by themselves it must only not have been refused. Of a statement on the channel
+   and one on every channel (`*`) the later counts.
+4. fatigue: an offer that was dismissed or accepted rests; beyond that the offer's caps hold. Exposures count over all
+   identifiers of the person, so that logging in is no way around a dismissal.
+5. budget comes after these. It is not among them yet: an offer's budget is kept, and nothing refuses because of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+
+import msgspec
+
+from services.personalize.domain.channels import OUTBOUND
+from services.personalize.domain.customers import Past
+from services.personalize.domain.offers import Cap, Offer
+from shared.clock import rfc3339
+from shared.events import Consent, Gate
+
+EVERY_CHANNEL = "*"
+
+
+class Rests(msgspec.Struct, frozen=True):
+    """How long an offer is not shown again to somebody who has dismissed it, and to somebody who has accepted it."""
+
+    dismissed: timedelta
+    accepted: timedelta
+
+
+class Situation(msgspec.Struct, frozen=True, kw_only=True):
+    """All that gates look at. `held` says which eligibility rules hold, by their text; None where unknown."""
+
+    now: datetime
+    channel: str
+    held: Mapping[str, bool | None]
+    consent: Mapping[str, Mapping[str, Consent]]
+    pasts: Mapping[str, Past]
+    rests: Rests
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """The first gate that an offer failed, and why, as a sentence for a person."""
+
+    gate: Gate
+    reason: str
+
+
+def refusal(offer: Offer, situation: Situation) -> Refusal | None:
+    """The first gate that `offer` fails in `situation`; None where it passes all."""
+    for gate, reason_against in GATES.items():
+        reason = reason_against(offer, situation)
+        if reason is not None:
+            return Refusal(gate, reason)
+    return None
+
+
+def availability(offer: Offer, situation: Situation) -> str | None:
+    if offer.channels and situation.channel not in offer.channels:
+        return f"not made in the channel {situation.channel}, only in {', '.join(offer.channels)}"
+    if offer.valid_from is not None and situation.now < offer.valid_from:
+        return f"not valid before {rfc3339(offer.valid_from)}"
+    if offer.valid_to is not None and situation.now >= offer.valid_to:
+        return f"no longer valid since {rfc3339(offer.valid_to)}"
+    return None
+
+
+def eligibility(offer: Offer, situation: Situation) -> str | None:
+    if offer.eligibility is None:
+        return None
+    holds = situation.held.get(offer.eligibility)
+    if holds is None:
+        return "whether its rule holds is unknown for this person, which counts as no"
+    return None if holds else "its rule does not hold for this person"
+
+
+def consent(offer: Offer, situation: Situation) -> str | None:
+    if offer.purpose is None:
+        return None
+    said = _last_word(situation.consent.get(offer.purpose, {}), situation.channel)
+    if said is not None and not said.granted:
+        return f"consent to {offer.purpose} in {situation.channel} was refused at {said.at}"
+    if said is None and situation.channel in OUTBOUND:
+        return f"nobody has consented to {offer.purpose} in {situation.channel}, where the company speaks first"
+    return None
+
+
+def fatigue(offer: Offer, situation: Situation) -> str | None:
+    past = situation.pasts.get(offer.id)
+    if past is None:
+        return None
+    return (
+        _resting("dismissed", past.dismissed, situation.rests.dismissed, situation.now)
+        or _resting("accepted", past.accepted, situation.rests.accepted, situation.now)
+        or next((reason for cap in offer.caps if (reason := _capped(cap, past, situation.now))), None)
+    )
+
+
+GATES: Mapping[Gate, Callable[[Offer, Situation], str | None]] = {
+    "availability": availability,
+    "eligibility": eligibility,
+    "consent": consent,
+    "fatigue": fatigue,
+}
+
+
+def _last_word(channels: Mapping[str, Consent], channel: str) -> Consent | None:
+    """The later of what was said on `channel` and on every channel; ties as profiles resolve them, by touchpoint."""
+    said = [channels[each] for each in (channel, EVERY_CHANNEL) if each in channels]
+    return max(said, key=lambda word: (word.at, word.touchpoint_id), default=None)
+
+
+def _resting(what: str, at: datetime | None, rest: timedelta, now: datetime) -> str | None:
+    if at is None or now >= at + rest:
+        return None
+    return f"{what} at {rfc3339(at)}, so it rests until {rfc3339(at + rest)}"
+
+
+def _capped(cap: Cap, past: Past, now: datetime) -> str | None:
+    since = now - timedelta(days=cap.days)
+    times = sum(at > since for at in past.shown)
+    return f"shown {times} times in {cap.days} days, where {cap.count} are allowed" if times >= cap.count else None

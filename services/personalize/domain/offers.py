@@ -1,0 +1,94 @@
+"""Offers: what may be put before a person, where, for whom, and what it is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, Literal
+
+import msgspec
+
+from shared.rules import DECISION_VARIABLES, Rule, RuleRefused, compile_rule
+
+Kind = Literal["discount", "reward", "content", "cross_sell", "upsell", "renewal", "recovery"]
+
+
+class Cap(msgspec.Struct, frozen=True):
+    """At most `count` exposures of one person to the offer in any `days` days."""
+
+    count: int
+    days: int
+
+
+class Budget(msgspec.Struct, frozen=True):
+    """What may be spent on the offer in all. Kept with it; nothing is reserved or refused because of it yet."""
+
+    amount: float
+
+
+class Offer(msgspec.Struct, frozen=True, kw_only=True):
+    """One offer, as it was last put.
+
+    channels: those it may be made in; none means all.
+    eligibility: a rule in CEL (`shared.rules`); none means everybody.
+    purpose: what consent it needs; none means that it needs none (a delivery notice, a recall).
+    value: what an acceptance is worth, in the account's currency. cost: what making the offer costs.
+    lever: the business's own weight, 1 unless somebody has a reason.
+    """
+
+    id: str
+    version: int
+    name: str
+    kind: Kind
+    placements: tuple[str, ...]
+    channels: tuple[str, ...] = ()
+    eligibility: str | None = None
+    purpose: str | None = "marketing"
+    value: float = 1.0
+    cost: float = 0.0
+    lever: float = 1.0
+    valid_from: datetime | None = None
+    valid_to: datetime | None = None
+    caps: tuple[Cap, ...] = ()
+    budget: Budget | None = None
+    content: dict[str, Any] = {}
+
+
+@lru_cache(maxsize=4096)
+def eligibility(text: str) -> Rule:
+    """An offer's rule. Raises RuleRefused, which tells line and column."""
+    return compile_rule(text, variables=DECISION_VARIABLES, path="eligibility")
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """The offers of one placement, sorted by id, their rules compiled once. `rules` are by text: offers share them."""
+
+    offers: tuple[Offer, ...] = ()
+    rules: Mapping[str, Rule] = field(default_factory=dict)
+
+    def ids(self) -> list[str]:
+        return [offer.id for offer in self.offers]
+
+
+def shelves(offers: Iterable[Offer]) -> Mapping[str, Shelf]:
+    """The shelf of every placement that has offers."""
+    by_placement: dict[str, list[Offer]] = {}
+    for offer in sorted(offers, key=lambda offer: offer.id):
+        for placement in offer.placements:
+            by_placement.setdefault(placement, []).append(offer)
+    return {placement: Shelf(tuple(there), _rules(there)) for placement, there in by_placement.items()}
+
+
+def _rules(offers: Iterable[Offer]) -> Mapping[str, Rule]:
+    """Compiled eligibility rules by text. One that no longer compiles (it did when the offer was put) is left out: it
+    then can't be known whom the offer is for, and nobody gets it."""
+    rules: dict[str, Rule] = {}
+    for text in {offer.eligibility for offer in offers if offer.eligibility is not None}:
+        try:
+            rules[text] = eligibility(text)
+        except RuleRefused:
+            continue
+    return rules

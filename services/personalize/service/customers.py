@@ -1,0 +1,113 @@
+"""The read model of customers: kept from `profiles`, asked for each decision, and never waited for long."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+import msgspec
+import structlog
+
+from services.personalize import metrics
+from services.personalize.domain.customers import Known
+from services.personalize.store import customers
+from services.personalize.store.customers import Found
+from shared.clock import Clock
+from shared.db import Database, Work, is_away
+from shared.events import Identifier, Profiled, View
+
+log = structlog.get_logger(__name__)
+
+AT_ONCE = 64
+"""Reads under way at most. When the database stops answering, that many wait for it; the rest go to memory at once."""
+
+BEHIND = timedelta(seconds=10)
+"""A view that comes this late says that the read model is behind."""
+
+HEARD = timedelta(seconds=5)
+"""How long that is believed without another late view: after that, the read model has caught up, or is caught up."""
+
+_view = msgspec.json.Decoder(View)
+
+
+class Answer(NamedTuple):
+    """What is known, and whether that is as of now: else it is from memory, or nothing at all."""
+
+    known: Known
+    current: bool
+
+
+class Customers:
+    """Who is asked about, by any identifier."""
+
+    def __init__(
+        self, database: Database, *, clock: Clock, patience: float, look_back: timedelta, remembered: int
+    ) -> None:
+        self.database = database
+        self.clock = clock
+        self.patience = patience
+        self.look_back = look_back
+        self.remembered = remembered
+        self.recent: OrderedDict[Identifier, Found] = OrderedDict()
+        self.reads: set[asyncio.Task[Found | None]] = set()
+        self.late_at: datetime | None = None
+
+    # --- asked for a decision ----------------------------------------------------------------------------------------
+
+    async def known(self, person: Identifier) -> Answer:
+        """What is known of `person`. From memory, where the database does not answer within `patience` seconds."""
+        found = await self._read(person) if len(self.reads) < AT_ONCE else None
+        if found is not None:
+            return Answer(_known(found), current=True)
+        remembered = self.recent.get(person)
+        return Answer(Known() if remembered is None else _known(remembered), current=False)
+
+    async def _read(self, person: Identifier) -> Found | None:
+        """What the database says, if it says so in time. A late answer is not broken off, which would cost the
+        connection: it still finds its way into memory."""
+        read = asyncio.create_task(self._find(person))
+        self.reads.add(read)
+        read.add_done_callback(self.reads.discard)
+        done, _ = await asyncio.wait([read], timeout=self.patience)
+        return read.result() if done else None
+
+    async def _find(self, person: Identifier) -> Found | None:
+        try:
+            async with self.database.begin() as work:
+                found = await customers.find(work, person, self.clock() - self.look_back)
+        except Exception as error:
+            if not is_away(error):
+                raise
+            return None
+        self.recent[person] = found
+        self.recent.move_to_end(person)
+        if len(self.recent) > self.remembered:
+            self.recent.popitem(last=False)
+        return found
+
+    # --- kept from the topic -----------------------------------------------------------------------------------------
+
+    async def keep(self, events: Sequence[Profiled], work: Work) -> None:
+        """Take in views. Only higher versions count: an older one, or the same one again, changes nothing."""
+        newest: dict[str, View] = {}
+        for event in events:
+            held = newest.get(event.data.profile_id)
+            if held is None or held.version < event.data.version:
+                newest[event.data.profile_id] = event.data
+        newer = await customers.put(work, newest)
+        metrics.VIEWS.inc(newer)
+        now = self.clock()
+        if now - max(event.time for event in events) > BEHIND:
+            self.late_at = now
+
+    @property
+    def behind(self) -> bool:
+        """Whether views come late, so that a decision may rest on what was true a while ago."""
+        return self.late_at is not None and self.clock() - self.late_at < HEARD
+
+
+def _known(found: Found) -> Known:
+    return Known(None if found.view is None else _view.decode(found.view), found.exposures)

@@ -1,0 +1,3 @@
+from services.profile.cli import main
+
+main()

@@ -1,0 +1,38 @@
+"""What every route has at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated, TypeVar
+
+from fastapi import Depends, Request
+
+from services.profile.service.reading import Reading
+from services.profile.service.segments import Segments
+from shared.db import Database, Work
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Desk:
+    """The use cases, and the database to run them in; `patience` is how many seconds a read may wait to be shown."""
+
+    database: Database
+    reading: Reading
+    segments: Segments
+    patience: float
+
+    async def run(self, use: Callable[[Work], Awaitable[T]]) -> T:
+        """`use` in one transaction."""
+        return await self.database.retrying(use)
+
+
+def _desk(request: Request) -> Desk:
+    """The application's, since it started."""
+    desk: Desk = request.app.state.desk
+    return desk
+
+
+AtDesk = Annotated[Desk, Depends(_desk)]

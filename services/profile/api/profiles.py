@@ -1,0 +1,112 @@
+"""One person: their view, their timeline."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Path, Query, Response
+from sqlalchemy import Row
+
+from services.profile.api.desk import AtDesk, Desk
+from services.profile.errors import NotYet
+from services.profile.schemas import Refusal, TimelinePage
+from services.profile.service.reading import NOW
+from services.profile.store.timeline import Place
+from shared.clock import rfc3339
+from shared.errors import Invalid
+from shared.events import Identifier
+from shared.http import Json
+from shared.kafka import parse_token
+from shared.paging import DEFAULT_LIMIT, Cursor, Limit, cursor, place
+
+router = APIRouter(tags=["profiles"], responses={404: {"model": Refusal}, 503: {"model": Refusal}})
+
+LOOK_AGAIN = 0.02
+"""Seconds between two looks at what does not show yet: little beside the time that publishing takes."""
+
+Person = Annotated[
+    str,
+    Path(
+        description="`kind:value`, percent-encoded: an identifier of the person, or `profile_id:` and an id.",
+        examples=["user_id:u-17"],
+    ),
+]
+After = Annotated[
+    str | None,
+    Query(description="A `Temas-Position` from ingest: answer once that touchpoint shows.", examples=["0:1234,3:88"]),
+]
+
+
+# Before the profile itself: `person` may hold slashes, so it would take this path as one long value.
+@router.get("/profiles/{person:path}/timeline", summary="Everything that happened, newest first")
+async def timeline(
+    person: Person,
+    desk: AtDesk,
+    *,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+    channel: str | None = None,
+    name: str | None = None,
+) -> TimelinePage:
+    identifier = _identifier(person)
+    before = Place(*place(cursor, datetime, str, str)) if cursor is not None else NOW
+    rows = await desk.run(
+        lambda work: desk.reading.timeline(identifier, work, limit=limit + 1, before=before, channel=channel, name=name)
+    )
+    return _page(rows, limit)  # type: ignore[return-value]  # a Response, of that model
+
+
+@router.get("/profiles/{person:path}", summary="Who this is: the unified view")
+async def profile(person: Person, desk: AtDesk, after: After = None) -> Response:
+    identifier = _identifier(person)
+    position = parse_token(after) if after is not None else {}
+    return Response(await _shown(desk, identifier, position), media_type="application/json")
+
+
+async def _shown(desk: Desk, identifier: Identifier, position: dict[int, int]) -> str:
+    """The view as soon as it shows what was asked for. Raises NotYet when patience ends.
+
+    What is wanted is settled at the first look: a profile that changes without a pause never shows its newest version.
+    """
+    time = asyncio.get_running_loop().time
+    deadline = time() + desk.patience
+    wanted: int | None = None
+    while time() < deadline:
+        sight = await desk.run(lambda work: desk.reading.look(identifier, position, work))
+        if sight is not None:
+            wanted = sight.wanted if wanted is None else wanted
+            if sight.version >= wanted:
+                return sight.body
+        await asyncio.sleep(LOOK_AGAIN)
+    raise NotYet
+
+
+def _identifier(text: str) -> Identifier:
+    try:
+        return Identifier.parse(text)
+    except ValueError as error:
+        raise Invalid(str(error), details=[{"path": "person", "code": "invalid_identifier"}]) from None
+
+
+def _page(rows: Sequence[Row[Any]], limit: int) -> Json:
+    shown = rows[:limit]
+    last = shown[-1] if len(rows) > limit else None
+    following = last and cursor(last.at.isoformat(), last.touchpoint_id, last.source)
+    return Json({"touchpoints": [_touchpoint(row) for row in shown], "next": following})
+
+
+def _touchpoint(row: Row[Any]) -> dict[str, Any]:
+    return {
+        "touchpoint_id": row.touchpoint_id,
+        "type": row.type,
+        "name": row.name,
+        "at": rfc3339(row.at),
+        "received_at": rfc3339(row.received_at),
+        "channel": row.channel,
+        "properties": msgspec.Raw(row.properties.encode()),
+        "identifiers": msgspec.Raw(row.identifiers.encode()),
+    }

@@ -1,0 +1,91 @@
+"""The composition root: builds every resource once, in this order, and closes them in reverse.
+
+Kafka first: without its topics there is nothing to serve, and the process says so and ends. Then the database, which
+connects when it is first used; then the use cases; then the loops, which end before what they use is closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from services.profile import api
+from services.profile.api.desk import Desk
+from services.profile.consumer import stream
+from services.profile.publisher import Backlog, ProfilePublisher, SegmentFiller
+from services.profile.service.absorbing import Profiles
+from services.profile.service.publishing import Publications
+from services.profile.service.reading import Reading
+from services.profile.service.segments import Segments
+from services.profile.settings import SERVICE, Settings
+from shared import topics
+from shared.clock import Clock, system_clock
+from shared.db import Database
+from shared.health import Health
+from shared.http import background, create_app
+from shared.kafka import Kafka
+from shared.outbox import Publisher
+
+DESCRIPTION = "The unified view of each customer: who they are, what happened, which segments and stage they are in."
+
+
+def build(settings: Settings, clock: Clock = system_clock) -> FastAPI:
+    """The service, to be served."""
+    health = Health()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with running(app, settings, health, clock):
+            yield
+
+    return create_app(
+        service=SERVICE,
+        title="Temas profile",
+        description=DESCRIPTION,
+        health=health,
+        lifespan=lifespan,
+        routers=[api.router(settings.secret_key)],
+    )
+
+
+@asynccontextmanager
+async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock) -> AsyncIterator[None]:
+    """Everything that the service is made of, while the block lasts."""
+    async with Kafka.open(settings.kafka, health) as kafka, Database.open(settings.database) as database:
+        await kafka.require((topics.TOUCHPOINTS, topics.SCORES, *topics.given_by(SERVICE)))
+
+        segments, publications = Segments(clock), Publications(clock)
+        app.state.desk = Desk(
+            database=database,
+            reading=Reading(consumer=SERVICE, topic=settings.kafka.prefix + topics.TOUCHPOINTS.name),
+            segments=segments,
+            patience=settings.patience,
+        )
+
+        out = ProfilePublisher(
+            publications=publications, database=database, kafka=kafka, batch=settings.publish_batch, clock=clock
+        )
+        filler = SegmentFiller(segments=segments, database=database, batch=settings.fill_batch)
+        backlog = Backlog(publications=publications, database=database)
+        publisher = Publisher(name="profiles", publish=out.publish, health=health)
+        consumer = stream(
+            settings=settings.kafka,
+            profiles=Profiles(
+                limits=settings.limits, blocked=settings.blocked_values, zone=settings.time_zone, clock=clock
+            ),
+            database=database,
+            kafka=kafka,
+            health=health,
+            clock=clock,
+            after_commit=publisher.nudge,
+        )
+        async with background(
+            app,
+            consumer.run(),
+            publisher.run(),
+            Publisher(name="segments", publish=filler.fill, health=health).run(),
+            Publisher(name="backlog", publish=backlog.look, health=health, idle=1.0).run(),
+        ):
+            yield

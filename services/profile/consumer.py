@@ -1,0 +1,43 @@
+"""Kafka in. What the profile service does with each kind of event."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from services.profile.service.absorbing import Profiles
+from services.profile.settings import SERVICE
+from shared import topics
+from shared.clock import Clock
+from shared.db import Database
+from shared.health import Health
+from shared.kafka import Kafka
+from shared.settings import KafkaSettings
+from shared.stream import Route, Stream, StreamLimits
+
+
+def stream(
+    *,
+    settings: KafkaSettings,
+    profiles: Profiles,
+    database: Database,
+    kafka: Kafka,
+    health: Health,
+    clock: Clock,
+    after_commit: Callable[[], None],
+    limits: StreamLimits | None = None,
+) -> Stream:
+    """The service's one consumer, to be run."""
+    return Stream(
+        service=SERVICE,
+        routes=(
+            Route(topics.TOUCHPOINTS, profiles.absorb, once=True),
+            Route(topics.SCORES, profiles.keep_scores),
+        ),
+        settings=settings,
+        limits=limits or StreamLimits(),
+        database=database,
+        dead=kafka.log(topics.dead(SERVICE)),
+        health=health,
+        clock=clock,
+        after_commit=after_commit,
+    )

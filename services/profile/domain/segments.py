@@ -1,0 +1,46 @@
+"""Live segments: named rules over the whole view, and who they hold for right now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+import msgspec
+
+from services.profile.domain.view import Facts
+from shared.rules import PROFILE_VARIABLES, Rule, compile_rule, holding
+
+
+class Found(msgspec.Struct, frozen=True):
+    """The segments that somebody is in, and how many rules could not be known for them."""
+
+    ids: frozenset[str]
+    unknown: int
+
+
+@lru_cache(maxsize=4096)
+def rule(text: str) -> Rule:
+    """A segment's rule. Raises RuleRefused, which tells line and column."""
+    return compile_rule(text, variables=PROFILE_VARIABLES, path="rule")
+
+
+def found(rules: Mapping[str, Rule], facts: Facts) -> Found:
+    """Which of `rules` hold for `facts` (with `stage` among them).
+
+    A rule may ask for `segments`: it sees those that were decided without asking. So the answer depends on no order
+    of rules, and no two of them can wait for each other.
+    """
+    plain = {name: each for name, each in rules.items() if not _asks_for_segments(each)}
+    first = holding(plain, {**facts, "segments": []})
+    ids = sorted(name for name, holds in first.items() if holds)
+    asking = {name: each for name, each in rules.items() if name not in plain}
+    second = holding(asking, {**facts, "segments": ids}) if asking else {}
+    answers = first | second
+    return Found(
+        frozenset(name for name, holds in answers.items() if holds),
+        sum(holds is None for holds in answers.values()),
+    )
+
+
+def _asks_for_segments(each: Rule) -> bool:
+    return any(read.partition(".")[0] == "segments" for read in each.reads)

@@ -1,0 +1,61 @@
+"""Every metric of profile, once, with its meaning. Records, lag, duplicates and dead letters are in `shared.metrics`.
+
+What is counted inside a batch counts again when PostgreSQL makes the batch try again: a guide, not a ledger.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from shared.metrics import BUCKETS
+
+ABSORBED = Counter(
+    "temas_profile_absorbed_total",
+    "Touchpoints folded into fragments.",
+)
+BLOCKED = Counter(
+    "temas_profile_blocked_total",
+    "Ids such as null or 0000 that touchpoints were sent under, and that may link nothing. A jump: a client's bug.",
+)
+CONFLICTS = Counter(
+    "temas_profile_identity_conflicts_total",
+    "Logins on a device that is another user's: no merge. Shared devices make a few; a jump: an id that is no device.",
+)
+OVER_LIMIT = Counter(
+    "temas_profile_over_limit_total",
+    "Identifiers found past the limit of their kind when a profile was decided anew. A jump: an id shared by many.",
+)
+MERGED = Counter(
+    "temas_profile_absorbed_profiles_total",
+    "Profiles that were absorbed by another.",
+)
+PUBLISHED = Counter(
+    "temas_profile_published_total",
+    "Profiles published: folded, written and acknowledged by Kafka.",
+)
+PUBLISH_SECONDS = Histogram(
+    "temas_profile_publish_delay_seconds",
+    "From the moment a profile was first marked dirty to the moment Kafka has its view.",
+    buckets=BUCKETS,
+)
+BACKLOG = Gauge(
+    "temas_profile_dirty",
+    "Profiles that wait to be published, looked at once a second. Growing without end: the publisher is too slow.",
+)
+OLDEST = Gauge(
+    "temas_profile_dirty_oldest_seconds",
+    "How long the one that waits longest has waited.",
+)
+SIGNALS = Counter(
+    "temas_profile_signals_total",
+    "Signals sent, by what they say.",
+    ["name"],
+)
+UNKNOWN = Counter(
+    "temas_profile_segment_rules_unknown_total",
+    "Segment rules that could not be known for somebody, mostly because a trait is missing; they count as false.",
+)
+FILLED = Counter(
+    "temas_profile_segment_filled_total",
+    "Profiles marked to be decided anew because a segment was saved.",
+)

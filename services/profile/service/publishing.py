@@ -1,0 +1,121 @@
+"""Telling what changed: state, not deltas. However often it is told, and however late, it is the same."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+import structlog
+from sqlalchemy import Row
+
+from services.profile import metrics
+from services.profile.domain import segments as rules
+from services.profile.domain.publication import Known, Publication, published
+from services.profile.store import known, profiles, segments
+from services.profile.store.profiles import Claimed
+from shared.clock import Clock
+from shared.db import Work
+from shared.events import Membership
+from shared.rules import Rule, RuleRefused
+
+log = structlog.get_logger(__name__)
+
+
+TURN = 20
+"""Profiles decided before whoever waits for an answer has a turn: about two milliseconds."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What was written and is to be sent. `memberships`: only those that Kafka was not told before."""
+
+    publications: Sequence[Publication]
+    memberships: Sequence[Membership]
+    signals: Sequence[Row[Any]]
+    at: datetime
+
+
+class Publications:
+    """Three steps, in two transactions: `claim` and `confirm` in one that lasts until Kafka has all, `write` within."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+
+    async def claim(self, limit: int, claim: Work) -> list[Claimed]:
+        """Profiles to publish, nobody else's while `claim` lasts."""
+        return await profiles.claim(claim, limit)
+
+    async def write(self, claimed: Sequence[Claimed], work: Work) -> Told:
+        """Fold what is known of the claimed profiles, and write their views, segments and signals."""
+        now = self.clock()
+        # Written already, so somebody died, or Kafka was away, before it was sent: or perhaps after. Readers take a
+        # version once, and time may have changed what is to be told: a new version tells it.
+        unsure = {each.profile_id for each in claimed if each.written == each.version}
+        await profiles.mark(work, unsure, now)
+        everything = await known.known(work, [each.profile_id for each in claimed])
+        compiled = _compiled(await segments.rules(work))
+
+        publications = [each async for each in _decided([each for each, _ in everything], compiled, now)]
+
+        await profiles.write(work, publications)
+        before = {each.profile_id: each.segments for each, _ in everything}
+        await segments.change(work, before, publications)
+        await segments.put_signals(work, [signal for each in publications for signal in each.signals])
+        metrics.UNKNOWN.inc(sum(each.unknown for each in publications))
+        pairs = zip(publications, (digest for _, digest in everything), strict=True)
+        return Told(
+            publications,
+            [each.membership for each, told in pairs if digest(each.membership) != told],
+            await segments.signals(work, list(before)),
+            now,
+        )
+
+    async def confirm(self, told: Told, claim: Work) -> None:
+        """Kafka has it all: unmark what has not changed meanwhile, and let go of the signals."""
+        await profiles.clear(
+            claim, [(each.view.profile_id, each.view.version, digest(each.membership)) for each in told.publications]
+        )
+        await segments.drop_signals(claim, told.signals)
+
+    async def measure(self, work: Work) -> None:
+        """Show how much waits, and for how long."""
+        waiting, since = await profiles.backlog(work)
+        metrics.BACKLOG.set(waiting)
+        metrics.OLDEST.set((self.clock() - since).total_seconds() if since else 0)
+
+
+async def _decided(
+    everything: Sequence[Known], compiled: Mapping[str, Rule], now: datetime
+) -> AsyncIterator[Publication]:
+    """What to tell about each. Lets others have their turn now and then: a batch is tens of milliseconds of work."""
+    for index, each in enumerate(everything):
+        if index % TURN == 0:
+            await asyncio.sleep(0)
+        yield published(each, compiled, now)
+
+
+def digest(membership: Membership) -> bytes:
+    """Stands for who the members are, whatever the version."""
+    content = msgspec.json.encode((membership.identifiers, membership.redirect))
+    return hashlib.blake2b(content, digest_size=16).digest()
+
+
+def _compiled(texts: Mapping[str, str]) -> dict[str, Rule]:
+    compiled = {name: _usable(name, text) for name, text in texts.items()}
+    return {name: rule for name, rule in compiled.items() if rule is not None}
+
+
+@lru_cache(maxsize=4096)
+def _usable(segment_id: str, text: str) -> Rule | None:
+    """A saved rule, or None where this version of us no longer takes it: that must not stop everybody's publication."""
+    try:
+        return rules.rule(text)
+    except RuleRefused:
+        log.warning("the rule of a saved segment is refused: it holds for nobody", segment=segment_id)
+        return None

@@ -1,0 +1,50 @@
+"""What can be set in profile: `TEMAS_PROFILE_*`."""
+
+from __future__ import annotations
+
+from zoneinfo import ZoneInfo
+
+from pydantic import AliasChoices, Field
+from pydantic_settings import SettingsConfigDict
+
+from services.profile.domain.graph import Limits
+from services.profile.domain.identity import ANONYMOUS, Blocked
+from shared.settings import DatabaseSettings, KafkaSettings, ServiceSettings, database_settings
+
+SERVICE = "profile"
+
+
+class Settings(ServiceSettings):
+    model_config = SettingsConfigDict(env_prefix="TEMAS_PROFILE_", frozen=True, populate_by_name=True)
+
+    port: int = 8002
+    # Where the account's calendar is: days of orders are dates there. One setting for all services.
+    time_zone: ZoneInfo = Field(
+        default=ZoneInfo("UTC"),
+        validation_alias=AliasChoices("time_zone", "TEMAS_PROFILE_TIME_ZONE", "TEMAS_TIME_ZONE"),
+    )
+    # How many anonymous ids one profile takes; past that, an id is shared by many and is no device.
+    anonymous_limit: int = Field(default=1000, ge=1)
+    # How many emails, phones and external ids one profile takes, each kind for itself.
+    identifier_limit: int = Field(default=5, ge=1)
+    # Values that name nobody, in lower case, beside emptiness, zeros and one digit over and over.
+    blocked: frozenset[str] = frozenset(
+        {"null", "undefined", "none", "nil", "nan", "n/a", "-1", "unknown", "anonymous", "[object object]"}
+    )
+    # Profiles in one publication: larger is cheaper for each, and later for the first.
+    publish_batch: int = Field(default=200, ge=1)
+    # Profiles marked in one transaction while a saved segment fills.
+    fill_batch: int = Field(default=1_000, ge=1)
+    # Seconds that a read with ?after= waits before it says `not_yet`.
+    patience: float = 2.0
+
+    kafka: KafkaSettings = Field(default_factory=KafkaSettings)
+    database: DatabaseSettings = Field(default_factory=lambda: database_settings(SERVICE))
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(by_kind={ANONYMOUS: self.anonymous_limit}, others=self.identifier_limit)
+
+    @property
+    def blocked_values(self) -> Blocked:
+        return Blocked(self.blocked)

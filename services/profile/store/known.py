@@ -1,0 +1,68 @@
+"""What a publication is made from, read for many profiles at once."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, text
+
+from services.profile.domain.publication import Entered, Known
+from services.profile.store.fragments import decoded
+from services.profile.store.identities import standing
+from shared.db import Work
+from shared.events import ShownScores
+
+# One statement, hence one snapshot: the version, and the members and fragments that belong to it.
+PROFILES = text("""
+    SELECT profile.profile_id, profile.version, profile.redirect, profile.membership,
+        view.stage, view.stage_since,
+        score.version AS score_version, score.engagement, score.ltv, score.churn_risk,
+        identifier.kind, identifier.value, identifier.seen_at, identifier.seen_id,
+        identifier.owner_kind, identifier.owner_value, identifier.claimed_at, identifier.claimed_id,
+        CAST(fragment.state AS text) AS state
+    FROM profile
+    LEFT JOIN view USING (profile_id)
+    LEFT JOIN score USING (profile_id)
+    LEFT JOIN identifier USING (profile_id)
+    LEFT JOIN fragment USING (kind, value)
+    WHERE profile.profile_id = ANY(CAST(:ids AS uuid[]))
+    ORDER BY profile.profile_id, identifier.kind, identifier.value
+""")
+SEGMENTS = text("""
+    SELECT * FROM segment_member WHERE profile_id = ANY(CAST(:ids AS uuid[])) ORDER BY profile_id, segment_id
+""")
+
+
+async def known(work: Work, ids: Sequence[str]) -> list[tuple[Known, bytes | None]]:
+    """All that is known of these profiles, each with the digest of the membership that Kafka was last told."""
+    segments: defaultdict[UUID, list[Entered]] = defaultdict(list)
+    for row in await work.execute(SEGMENTS, {"ids": ids}):
+        segments[row.profile_id].append(Entered(row.segment_id, row.since))
+    profiles: defaultdict[UUID, list[Row[Any]]] = defaultdict(list)
+    for row in await work.execute(PROFILES, {"ids": ids}):
+        profiles[row.profile_id].append(row)
+    return [(_known(rows, segments[id]), rows[0].membership) for id, rows in profiles.items()]
+
+
+def _known(rows: Sequence[Row[Any]], segments: Sequence[Entered]) -> Known:
+    """From one row for each member; a single one without a member where the profile has none."""
+    first = rows[0]
+    return Known(
+        profile_id=str(first.profile_id),
+        version=first.version,
+        redirect=first.redirect and str(first.redirect),
+        members=tuple(standing(row) for row in rows if row.kind is not None),
+        fragments=tuple(decoded(row.state) for row in rows if row.state is not None),
+        scores=_scores(first),
+        segments=tuple(segments),
+        stage=None if first.stage is None else Entered(first.stage, first.stage_since),
+    )
+
+
+def _scores(row: Row[Any]) -> ShownScores | None:
+    if row.score_version is None:
+        return None
+    return ShownScores(engagement=row.engagement, ltv=row.ltv, churn_risk=row.churn_risk, version=row.score_version)

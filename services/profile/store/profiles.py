@@ -1,0 +1,197 @@
+"""Profiles: their versions, who waits to be published, what was published.
+
+`profile` is the consumers' row and `view` the publisher's. The publisher claims profiles by advisory locks, not by row
+locks: a consumer that marks a profile never waits until Kafka has acknowledged the last publication of it. A claim ends
+with its transaction, so that of a process that dies nothing stays claimed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+import msgspec
+from sqlalchemy import text
+
+from services.profile.domain.linking import Settled
+from services.profile.domain.publication import Publication
+from shared.db import Work
+from shared.events import Identifier
+
+CREATE = text("""
+    INSERT INTO profile (profile_id, version, marked_at) SELECT unnest(CAST(:ids AS uuid[])), 1, :now
+    ON CONFLICT DO NOTHING RETURNING profile_id
+""")
+MARK = text("""
+    WITH locked AS (
+        SELECT profile_id FROM profile WHERE profile_id = ANY(CAST(:ids AS uuid[]))
+        ORDER BY profile_id FOR NO KEY UPDATE
+    )
+    UPDATE profile SET version = version + 1, marked_at = coalesce(marked_at, :now)
+    FROM locked WHERE profile.profile_id = locked.profile_id
+    RETURNING profile.profile_id, version
+""")
+SETTLE = text("""
+    UPDATE profile SET version = new.version, redirect = new.redirect
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:versions AS bigint[]), CAST(:redirects AS uuid[]))
+        AS new (profile_id, version, redirect)
+    WHERE profile.profile_id = new.profile_id
+""")
+# The candidates are fixed first, so that no more of them are locked than are taken. 8002 sets our locks apart from
+# those that others in this database may take on the same ids.
+CLAIM = text("""
+    WITH waiting AS MATERIALIZED (
+        SELECT profile_id, version, marked_at FROM profile
+        WHERE marked_at IS NOT NULL ORDER BY marked_at LIMIT 10 * :limit
+    ), claimed AS MATERIALIZED (
+        SELECT * FROM waiting WHERE pg_try_advisory_xact_lock(hashtextextended(profile_id::text, 8002)) LIMIT :limit
+    )
+    SELECT claimed.*, view.version AS written FROM claimed LEFT JOIN view USING (profile_id)
+""")
+WRITE = text("""
+    INSERT INTO view (profile_id, version, body, stage, stage_since)
+    SELECT * FROM unnest(
+        CAST(:ids AS uuid[]), CAST(:versions AS bigint[]), CAST(:bodies AS json[]),
+        CAST(:stages AS text[]), CAST(:stages_since AS timestamptz[])
+    )
+    ON CONFLICT (profile_id) DO UPDATE
+    SET (version, body, stage, stage_since) = (excluded.version, excluded.body, excluded.stage, excluded.stage_since)
+""")
+# What a consumer holds is being marked again: its mark must stay, and there is nothing to wait for.
+CLEAR = text("""
+    WITH unmoved AS (
+        SELECT profile.profile_id, told.membership
+        FROM profile
+        JOIN unnest(CAST(:ids AS uuid[]), CAST(:versions AS bigint[]), CAST(:memberships AS bytea[]))
+            AS told (profile_id, version, membership) USING (profile_id)
+        WHERE profile.version = told.version
+        ORDER BY profile.profile_id FOR NO KEY UPDATE OF profile SKIP LOCKED
+    )
+    UPDATE profile SET marked_at = NULL, membership = unmoved.membership
+    FROM unmoved WHERE profile.profile_id = unmoved.profile_id
+""")
+BACKLOG = text("SELECT count(*), min(marked_at) FROM profile WHERE marked_at IS NOT NULL")
+BY_IDENTIFIER = text("""
+    SELECT profile.profile_id, profile.version, identifier.joined,
+        view.version AS shown, CAST(view.body AS text) AS body
+    FROM identifier JOIN profile USING (profile_id) LEFT JOIN view USING (profile_id)
+    WHERE identifier.kind = :kind AND identifier.value = :value
+""")
+BY_ID = text("""
+    SELECT profile.profile_id, profile.version, 1 AS joined,
+        view.version AS shown, CAST(view.body AS text) AS body
+    FROM profile AS asked
+    JOIN profile ON profile.profile_id = coalesce(asked.redirect, asked.profile_id)
+    LEFT JOIN view ON view.profile_id = profile.profile_id
+    WHERE asked.profile_id = CAST(:profile_id AS uuid)
+""")
+NEXT_CHUNK = text("""
+    SELECT profile_id FROM profile
+    WHERE CAST(:after AS uuid) IS NULL OR profile_id > CAST(:after AS uuid)
+    ORDER BY profile_id LIMIT :limit
+""")
+
+
+class Claimed(NamedTuple):
+    """A profile taken for publication: since when it waits; the version it has, and the one that was written last."""
+
+    profile_id: str
+    version: int
+    marked_at: datetime
+    written: int | None
+
+
+class Found(NamedTuple):
+    """A profile as a reader finds it: its version, the version from which the identifier asked for shows; the view."""
+
+    profile_id: str
+    version: int
+    joined: int
+    shown: int | None
+    body: str | None
+
+
+async def create(work: Work, ids: Collection[str], now: datetime) -> dict[str, int]:
+    """Those of `ids` that did not exist, now there and marked: their versions."""
+    if not ids:
+        return {}
+    rows = await work.execute(CREATE, {"ids": sorted(ids), "now": now})
+    return {str(row.profile_id): 1 for row in rows}
+
+
+async def mark(work: Work, ids: Collection[str], now: datetime) -> dict[str, int]:
+    """Mark those of `ids` that exist, each with its next version, and lock them. Gives the versions."""
+    if not ids:
+        return {}
+    rows = await work.execute(MARK, {"ids": sorted(ids), "now": now})
+    return {str(row.profile_id): row.version for row in rows}
+
+
+async def settle(work: Work, profiles: Mapping[str, Settled]) -> None:
+    """Write what became of locked profiles."""
+    rows = sorted(profiles.items())
+    await work.execute(
+        SETTLE,
+        {
+            "ids": [profile_id for profile_id, _ in rows],
+            "versions": [settled.version for _, settled in rows],
+            "redirects": [settled.redirect for _, settled in rows],
+        },
+    )
+
+
+async def claim(work: Work, limit: int) -> list[Claimed]:
+    """Some marked profiles, the longest waiting first, that are nobody else's to publish while `work` lasts."""
+    rows = await work.execute(CLAIM, {"limit": limit})
+    return [Claimed(str(row.profile_id), row.version, row.marked_at, row.written) for row in rows]
+
+
+async def write(work: Work, publications: Iterable[Publication]) -> None:
+    """Write the views."""
+    rows = sorted(publications, key=lambda each: each.view.profile_id)
+    await work.execute(
+        WRITE,
+        {
+            "ids": [each.view.profile_id for each in rows],
+            "versions": [each.view.version for each in rows],
+            "bodies": [msgspec.json.encode(each.view).decode() for each in rows],
+            "stages": [each.stage and each.stage.name for each in rows],
+            "stages_since": [each.stage and each.stage.since for each in rows],
+        },
+    )
+
+
+async def clear(work: Work, told: Sequence[tuple[str, int, bytes]]) -> None:
+    """Unmark the profiles that still have the version that Kafka was told, with the digest of their membership."""
+    await work.execute(
+        CLEAR,
+        {
+            "ids": [profile_id for profile_id, _, _ in told],
+            "versions": [version for _, version, _ in told],
+            "memberships": [digest for _, _, digest in told],
+        },
+    )
+
+
+async def backlog(work: Work) -> tuple[int, datetime | None]:
+    """How many wait to be published, and since when the first of them."""
+    count, oldest = (await work.execute(BACKLOG)).one()
+    return count, oldest
+
+
+async def find(work: Work, identifier: Identifier) -> Found | None:
+    """The profile that has `identifier`."""
+    row = (await work.execute(BY_IDENTIFIER, {"kind": identifier.kind, "value": identifier.value})).one_or_none()
+    return None if row is None else Found(str(row.profile_id), *row[1:])
+
+
+async def find_by_id(work: Work, profile_id: str) -> Found | None:
+    """The profile with this id, or the one that absorbed it."""
+    row = (await work.execute(BY_ID, {"profile_id": profile_id})).one_or_none()
+    return None if row is None else Found(str(row.profile_id), *row[1:])
+
+
+async def next_chunk(work: Work, after: str | None, limit: int) -> list[str]:
+    """The next profile ids, in their order."""
+    return [str(id) for id in (await work.execute(NEXT_CHUNK, {"after": after, "limit": limit})).scalars()]

@@ -1,0 +1,53 @@
+"""`/v1/models`: model versions."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Response, status
+
+from services.scoring.api.asked import OfModels
+from services.scoring.schemas import Accepted, ModelBody, ModelsBody, RefitBody
+from services.scoring.store.models import Version
+from shared import paging
+from shared.paging import DEFAULT_LIMIT, Cursor, Limit
+
+router = APIRouter(prefix="/v1/models", tags=["models"])
+
+Id = Annotated[str, Path(max_length=100, examples=["2026-11-21T10:00:00Z"])]
+
+
+@router.post("/refit", status_code=status.HTTP_202_ACCEPTED, summary="Fit a new model, in the background")
+async def refit(models: OfModels, response: Response, body: RefitBody | None = None) -> Accepted:
+    asked = body or RefitBody()
+    version = await models.refit(asked.as_of, activate=asked.activate)
+    response.headers["Location"] = f"/v1/models/{version.id}"
+    return Accepted.model_validate(version)
+
+
+@router.get("", summary="All models, the newest first")
+async def newest(models: OfModels, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> ModelsBody:
+    before = paging.place(cursor, str)[0] if cursor else None
+    versions = await models.newest(before, limit + 1)
+    more = len(versions) > limit
+    shown = versions[:limit]
+    return ModelsBody(models=[_body(version) for version in shown], next=paging.cursor(shown[-1].id) if more else None)
+
+
+@router.get("/{id}", summary="One model")
+async def one(id: Id, models: OfModels) -> ModelBody:
+    return _body(await models.get(id))
+
+
+@router.post("/{id}/activate", summary="Make the scores with this model from now on")
+async def activate(id: Id, models: OfModels) -> ModelBody:
+    return _body(await models.activate(id))
+
+
+def _body(version: Version) -> ModelBody:
+    asked = {name: getattr(version, name) for name in version.__struct_fields__ if name in ModelBody.model_fields}
+    if version.model is None:
+        return ModelBody(**asked)
+    found = version.model
+    known = {name: getattr(found, name) for name in found.__struct_fields__ if name in ModelBody.model_fields}
+    return ModelBody.model_validate(known | asked, from_attributes=True)

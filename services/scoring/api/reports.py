@@ -1,0 +1,67 @@
+"""`/v1/metrics`: measures over all customers."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from fastapi import APIRouter
+
+from services.scoring.api.asked import AsOf, ModelId, OfReports, Until
+from services.scoring.schemas import (
+    ExpectationBody,
+    RfmReportBody,
+    ScalesBody,
+    SegmentBody,
+    TopBody,
+    ValueReportBody,
+    WindowBody,
+)
+from services.scoring.service.reports import Expectation, Reports, Window
+from shared.paging import DEFAULT_LIMIT, Limit
+
+router = APIRouter(prefix="/v1/metrics", tags=["metrics"])
+
+
+@router.get("/rfm", summary="Recency, frequency, monetary value: cuts, scores, segments")
+async def rfm(reports: OfReports, as_of: AsOf = None, until: Until = None, model: ModelId = None) -> RfmReportBody:
+    report = await reports.rfm(_window(reports, as_of, until), model)
+    fields = {name: getattr(report, name) for name in report.__struct_fields__}
+    return RfmReportBody.model_validate(
+        fields
+        | {
+            "scores": ScalesBody.model_validate(report),
+            "segments": [SegmentBody(name=name, customers=count) for name, count in report.segments.items()],
+        },
+        from_attributes=True,
+    )
+
+
+@router.get("/value", summary="What all customers are worth, and how the forecast did")
+async def value(reports: OfReports, as_of: AsOf = None, until: Until = None, model: ModelId = None) -> ValueReportBody:
+    return ValueReportBody.model_validate(await reports.value(_window(reports, as_of, until), model))
+
+
+@router.get("/value/top", summary="The customers of the highest lifetime value")
+async def top(
+    reports: OfReports,
+    as_of: AsOf = None,
+    until: Until = None,
+    model: ModelId = None,
+    limit: Limit = DEFAULT_LIMIT,
+) -> TopBody:
+    window = _window(reports, as_of, until)
+    best = await reports.top(window, model, limit)
+    return TopBody(window=WindowBody.model_validate(window), customers=[_expectation(each) for each in best])
+
+
+def _window(reports: Reports, as_of: datetime | None, until: datetime | None) -> Window:
+    return Window(as_of or reports.clock(), until)
+
+
+def _expectation(expectation: Expectation) -> ExpectationBody:
+    fields = {name: getattr(expectation, name) for name in expectation.__struct_fields__}
+    return ExpectationBody.model_validate(fields | {"identifier": _name(expectation)})
+
+
+def _name(expectation: Expectation) -> str | None:
+    return str(expectation.identifier) if expectation.identifier else None

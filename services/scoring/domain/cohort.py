@@ -1,0 +1,81 @@
+"""Customers side by side: one array a quantity, so that very many are scored, fitted and counted at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import date
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.scoring.domain.dropout import DAYS_A_WEEK
+from services.scoring.domain.fitting import Array
+from services.scoring.domain.purchases import MICROS, History
+
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """The purchase states of customers through one day, in the letters of Fader, Hardie & Lee (2005)."""
+
+    x: Integers
+    """Purchase days but the first."""
+    t_x_days: Integers
+    """From the first to the last purchase day."""
+    T_days: Integers
+    """From the first purchase day until now."""
+    orders: Integers
+    mean_value: Array
+    """z̄, of the repeat days; 0 without any."""
+    value: Array
+    """The money of all purchases less refunds."""
+
+    @classmethod
+    def of(cls, histories: Sequence[History], through: date) -> Cohort:
+        """The cohort of these histories, each known through the day `through`."""
+        now = through.toordinal()
+        rows = [
+            (
+                each.days - 1,
+                each.last.toordinal() - each.first.toordinal(),
+                now - each.first.toordinal(),
+                each.orders,
+                each.micros,
+                each.repeat_micros,
+            )
+            for each in histories
+        ]
+        columns = np.array(rows, dtype=np.int64).reshape(len(rows), 6).T
+        x, t_x_days, T_days, orders, micros, repeat_micros = columns
+        mean_value = repeat_micros / np.maximum(x, 1) / MICROS
+        return cls(x, t_x_days, T_days, orders, mean_value, micros / MICROS)
+
+    @classmethod
+    def joined(cls, sides: Sequence[Cohort]) -> Cohort:
+        """All sides, one after the other."""
+        return cls(*(np.concatenate([getattr(side, each.name) for side in sides]) for each in fields(cls)))
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def t_x(self) -> Array:
+        """In weeks."""
+        return self.t_x_days / DAYS_A_WEEK
+
+    @property
+    def T(self) -> Array:  # noqa: N802 - the papers' letter
+        """In weeks."""
+        return self.T_days / DAYS_A_WEEK
+
+    @property
+    def idle_days(self) -> Integers:
+        """Since the last purchase day: recency, as RFM has it."""
+        return self.T_days - self.t_x_days
+
+    @property
+    def frequency(self) -> Integers:
+        """Purchase days."""
+        return self.x + 1

@@ -1,0 +1,4 @@
+from services.scoring.tables import METADATA
+from shared.db import run_migrations
+
+run_migrations(METADATA)

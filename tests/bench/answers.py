@@ -1,0 +1,106 @@
+"""Answers at a fixed rate: a decision among 100 offers, and a profile. Latency counts from when a request was due."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from tests.bench.backlog import Backlog
+from tests.bench.client import Client
+from tests.bench.events import basic, batches
+from tests.bench.load import Load, Outcome, Requests, get, post
+from tests.bench.rows import Row, milliseconds
+from tests.bench.run import Run
+from tests.bench.stack import BenchFailed, empty_handler
+
+RATE = 500
+CONNECTIONS = 64
+OFFERS = 100
+PLACEMENT = "bench"
+PATIENCE = 20.0
+USERS = 6_400
+"""Those of the batches that `events.batches` makes, each with an order or a few page views."""
+
+
+async def decisions(run: Run) -> list[Row]:
+    """One process, 100 offers, half of them with a rule."""
+    await _fill(run)
+    _put_offers(run)
+    url, key = run.stack.url("personalize"), basic(run.stack.told["TEMAS_SECRET_KEY"])
+    requests = Requests(tuple(post(url, "/v1/decide", _question(user), key) for user in range(0, USERS, 10)))
+    return await _rows(run, f"a decision among {OFFERS} offers", url, requests, "5 / 20 ms")
+
+
+async def profiles(run: Run) -> list[Row]:
+    """The unified view, by user id."""
+    await _fill(run)
+    url, key = run.stack.url("profile"), basic(run.stack.told["TEMAS_SECRET_KEY"])
+    requests = Requests(tuple(get(url, f"/v1/profiles/user_id:u-{user:05d}", key) for user in range(0, USERS, 10)))
+    return await _rows(run, "a profile read", url, requests, "p99 < 15 ms")
+
+
+async def _rows(run: Run, what: str, url: str, requests: Requests, budget: str) -> list[Row]:
+    ours = await _steady(run, url, requests)
+    with empty_handler(run.stack) as server:
+        empty = await _steady(run, server.url, requests)
+    latency, at_best = ((each.percentile(50), each.percentile(99)) for each in (ours, empty))
+    refused = f", {ours.refused:,} refused" if ours.refused else ""
+    limit = f"{milliseconds(*at_best)}, empty handler"
+    return [Row(f"{what}, {RATE} /s{refused}, p50 / p99", milliseconds(*latency), limit, "", budget)]
+
+
+async def _steady(run: Run, url: str, requests: Requests) -> Outcome:
+    return await run.drive(Load(url, requests, CONNECTIONS, run.seconds(15) + 3, rate=RATE, warm_up=3))
+
+
+async def _fill(run: Run) -> None:
+    """Give every user a touchpoint. Again is harmless: the ids are the same."""
+    url, key = run.stack.url("ingest"), run.stack.told["TEMAS_WRITE_KEY"]
+    await run.drive(Load(url, batches(url, key, 100, first=9_999_000_000), 8, 60.0, count=USERS // 100))
+    async with Backlog.watch(run.stack) as backlog:
+        await backlog.worked_off(300.0)
+
+
+def _question(user: int) -> bytes:
+    asked = {"profile": f"user_id:u-{user:05d}", "placement": PLACEMENT, "channel": "web", "context": {}, "limit": 3}
+    return json.dumps(asked).encode()
+
+
+def _put_offers(run: Run) -> None:
+    """Make the offers, and wait until decisions know them."""
+    client = Client(run.stack)
+    for number in range(OFFERS):
+        client.call("personalize", "PUT", f"/v1/offers/bench-{number:03d}", _offer(number))
+    until = time.monotonic() + PATIENCE
+    while _candidates(client) < OFFERS:
+        if time.monotonic() > until:
+            raise BenchFailed(f"decisions do not know all of the {OFFERS} offers after {PATIENCE:.0f} s")
+        time.sleep(0.1)
+    client.close()
+
+
+def _candidates(client: Client) -> int:
+    """How many offers a decision looks at."""
+    decision = client.call("personalize", "POST", "/v1/decide", _question(0)).body
+    record = client.call("personalize", "GET", f"/v1/decisions/{decision['decision_id']}")
+    return len(record.body["candidates"]) if record.status == 200 else 0
+
+
+def _offer(number: int) -> dict[str, Any]:
+    """Every other one is for everybody; the rest by rules that hold for some."""
+    rules = (
+        "computed.order_count >= 1",
+        "scores.engagement > 20.0",
+        "computed.order_value > 100.0",
+        'traits.plan == "pro" || computed.order_count > 3',
+    )
+    return {
+        "name": f"Offer {number}",
+        "kind": ("discount", "reward", "content", "cross_sell", "upsell")[number % 5],
+        "placements": [PLACEMENT],
+        "channels": ["web"],
+        "value": 1.0 + number % 10,
+        "cost": 0.1 * (number % 3),
+        "content": {"title": f"Offer {number}"},
+    } | ({"eligibility": rules[number // 2 % len(rules)]} if number % 2 else {})

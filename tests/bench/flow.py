@@ -1,0 +1,94 @@
+"""End to end: from accepted by ingest to visible in the profile, in the scores and in what decisions are made from."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from tests.bench import limits
+from tests.bench.backlog import Backlog
+from tests.bench.events import batches
+from tests.bench.load import Load
+from tests.bench.probes import Seen, probe
+from tests.bench.rows import Row, milliseconds, per_second, share
+from tests.bench.run import Run
+from tests.bench.stack import BenchFailed
+
+BATCH = 100
+SMALL_BATCH = 10
+CONNECTIONS = 8
+TRIES = 4
+CALM = 2.0
+"""Seconds in which everything must be visible after the last request, for a rate to count as sustained."""
+
+WITHIN = 300.0
+"""Seconds for a burst to be worked off."""
+
+NUMBERS = iter(range(0, 9_000_000_000, 10_000_000))
+"""Where each load begins to number its requests, so that no event is sent twice."""
+
+
+async def sustained(run: Run) -> list[Row]:
+    """The events a second that all services keep up with: a burst tells which rate to try, a stream confirms it."""
+    rows_per_second = await limits.upserted(run.stack, run.seconds(4))
+    async with Backlog.watch(run.stack) as backlog:
+        rate = burst_rate = await _burst(run, backlog)
+        for _ in range(TRIES):
+            if (late := await _steady(run, backlog, rate)) <= CALM:
+                break
+            rate *= 0.8
+        else:
+            raise BenchFailed(f"no rate could be sustained: at {rate:,.0f} /s everything was visible {late:.1f} s late")
+    return [
+        Row(
+            "end to end, sustained",
+            per_second(rate),
+            f"{per_second(rows_per_second)}, bare unnest upsert",
+            share(rate, rows_per_second),
+            "5,000 /s",
+        ),
+        Row("  all visible after the last request", f"{late:.1f} s", "", "", "no growing lag"),
+        Row("  a burst, until all is visible", per_second(burst_rate)),
+    ]
+
+
+async def _burst(run: Run, backlog: Backlog) -> float:
+    """Events a second, from the first request of a burst until the last of its events is visible."""
+    count = 5_000 if run.quick else 20_000
+    began = time.perf_counter()
+    await run.drive(_load(run, BATCH, count=count // BATCH))
+    return count / (await backlog.worked_off(WITHIN) - began)
+
+
+async def _steady(run: Run, backlog: Backlog, rate: float) -> float:
+    """Send `rate` events a second for a while. Gives how many seconds after the last request all was visible."""
+    await run.drive(_load(run, BATCH, rate=rate / BATCH, seconds=run.seconds(20)))
+    ended = time.perf_counter()
+    return max(0.0, await backlog.worked_off(WITHIN) - ended)
+
+
+async def latency(run: Run) -> list[Row]:
+    """At 1,000 events a second: how soon after ingest's answer a touchpoint shows, everywhere it should."""
+    seconds = run.seconds(30)
+    busy = asyncio.create_task(run.drive(_load(run, SMALL_BATCH, rate=1_000 / SMALL_BATCH, seconds=seconds)))
+    await asyncio.sleep(2)  # until the stream is under way
+    seen = await probe(run.stack, seconds - 4)
+    await busy
+    async with Backlog.watch(run.stack) as backlog:
+        await backlog.worked_off(WITHIN)
+    budget = "150 / 750 ms"
+    return [
+        Row(f"accepted to visible at 1,000 /s ({len(seen)} probes)", "p50 / p99"),
+        *(_seen(f"  in {where}", seen, where, budget) for where in ("profile", "scores", "decision")),
+    ]
+
+
+def _seen(what: str, seen: list[Seen], where: str, budget: str) -> Row:
+    ordered = sorted(each[where] for each in seen)
+    median, late = (ordered[min(len(ordered) - 1, int(len(ordered) * part))] for part in (0.5, 0.99))
+    return Row(what, milliseconds(median, late), "", "", budget)
+
+
+def _load(run: Run, size: int, *, seconds: float = 60.0, rate: float | None = None, count: int | None = None) -> Load:
+    url, key = run.stack.url("ingest"), run.stack.told["TEMAS_WRITE_KEY"]
+    return Load(url, batches(url, key, size, next(NUMBERS)), CONNECTIONS, seconds, rate=rate, count=count)

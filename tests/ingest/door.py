@@ -1,0 +1,121 @@
+"""Ingest at work in this process, before a real Kafka: what a client sends, and what the log then holds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import httpx
+import msgspec
+import uvicorn
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from fastapi import FastAPI
+
+from services.ingest.app import build
+from services.ingest.settings import Settings
+from shared import topics
+from shared.errors import TopicsMissing
+from shared.events import CloudEvent, Rejected, Touchpoint
+from shared.kafka import admin
+from shared.settings import KafkaSettings
+from shared.topics import Topic
+from tests.servers import Installation
+
+WRITE_KEY = "wk-tests"
+SECRET_KEY = "sk-tests"
+
+E = TypeVar("E", bound=CloudEvent)
+
+
+@dataclass(frozen=True)
+class Door:
+    """`client` speaks to the application directly, with the write key as HTTP Basic user name."""
+
+    app: FastAPI
+    client: httpx.AsyncClient
+    kafka: KafkaSettings
+
+    async def ask(self, method: str, path: str, **rest: Any) -> httpx.Response:
+        return await self.client.request(method, path, **rest)
+
+    async def post(self, path: str, body: object, **rest: Any) -> httpx.Response:
+        return await self.ask("POST", path, json=body, **rest)
+
+    async def touchpoints(self, *, of: str) -> list[Touchpoint]:
+        """Those of the user or visitor `of`, in the log's order."""
+        found = await read(self.kafka, topics.TOUCHPOINTS, Touchpoint)
+        return [each for each in found if of in (each.data.user_id, each.data.anonymous_id)]
+
+    async def rejected(self, *, holding: bytes) -> list[Rejected]:
+        """Those whose bytes hold these."""
+        found = await read(self.kafka, topics.REJECTED, Rejected)
+        return [each for each in found if holding in each.data.body]
+
+
+async def prepared(installation: Installation) -> KafkaSettings:
+    """The topics of ingest, there for everybody to see: a broker that has just created one may not list it yet."""
+    wanted = topics.given_by("ingest")
+    await installation.create(*wanted)
+    async with asyncio.timeout(15), admin(installation.kafka) as client:
+        while True:
+            try:
+                await topics.require(client, wanted, prefix=installation.kafka.prefix)
+            except TopicsMissing:
+                await asyncio.sleep(0.1)
+            else:
+                return installation.kafka
+
+
+def settings(kafka: KafkaSettings, **rest: Any) -> Settings:
+    return Settings(kafka=kafka, write_key=WRITE_KEY, secret_key=SECRET_KEY, **rest)
+
+
+@asynccontextmanager
+async def opened(kafka: KafkaSettings, **rest: Any) -> AsyncIterator[Door]:
+    """The service, started and ended as a server would."""
+    app = build(settings(kafka, **rest))
+    transport = httpx.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://ingest", auth=(WRITE_KEY, "")) as client,
+    ):
+        yield Door(app, client, kafka)
+
+
+@asynccontextmanager
+async def served(kafka: KafkaSettings, port: int, **rest: Any) -> AsyncIterator[str]:
+    """The service behind a real HTTP server; its address."""
+    server = uvicorn.Server(
+        uvicorn.Config(build(settings(kafka, **rest)), port=port, log_config=None, access_log=False, http="httptools")
+    )
+    serving = asyncio.create_task(server.serve())
+    while not server.started:
+        assert not serving.done(), serving
+        await asyncio.sleep(0.02)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        await serving
+
+
+async def read(kafka: KafkaSettings, topic: Topic, event: type[E]) -> list[E]:
+    """Everything that the topic holds, partition after partition."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap, auto_offset_reset="earliest")
+    await consumer.start()
+    try:
+        name = kafka.prefix + topic.name
+        partitions = [TopicPartition(name, number) for number in range(topic.partitions)]
+        consumer.assign(partitions)
+        ends = await consumer.end_offsets(partitions)
+        records = []
+        for partition in partitions:
+            while await consumer.position(partition) < ends[partition]:
+                batch = await consumer.getmany(partition, timeout_ms=200)
+                records += batch.get(partition, [])
+        return [msgspec.json.decode(record.value, type=event) for record in records]
+    finally:
+        await consumer.stop()

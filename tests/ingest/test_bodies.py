@@ -1,0 +1,144 @@
+"""From a request's bytes to its calls."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.ingest.domain.bodies import Parcel, cleaned, inflated, parcel, write_key
+from services.ingest.domain.bounds import BATCH_CALLS, SHARED_BYTES
+from shared.events import Reason
+
+LIMIT = 1_000_000
+
+
+def code(found: object) -> str:
+    assert isinstance(found, Reason)
+    return found.code
+
+
+def test_gzip_shows_by_itself_whatever_the_header_says() -> None:
+    for encoding in ("", "gzip", "identity"):
+        assert inflated(gzip.compress(b'{"batch": []}'), encoding, LIMIT) == b'{"batch": []}'
+    assert inflated(b'{"batch": []}', "gzip", LIMIT) == b'{"batch": []}'  # somebody on the way unpacked it
+    assert inflated(zlib.compress(b"{}"), "deflate", LIMIT) == b"{}"
+
+
+def test_a_bomb_is_refused_before_it_is_large() -> None:
+    bomb = gzip.compress(b"0" * 100 * LIMIT)
+    assert len(bomb) < LIMIT
+    assert code(inflated(bomb, "gzip", LIMIT)) == "too_large"
+    assert inflated(gzip.compress(b"0" * LIMIT), "gzip", LIMIT) == b"0" * LIMIT
+
+
+def test_what_only_looks_like_gzip_is_told() -> None:
+    whole = gzip.compress(b'{"batch": []}')
+    assert code(inflated(whole[:-9], "gzip", LIMIT)) == "malformed_encoding"
+    assert code(inflated(b"\x1f\x8b nonsense", "gzip", LIMIT)) == "malformed_encoding"
+    assert code(inflated(b"{}", "deflate", LIMIT)) == "malformed_encoding"
+
+
+def test_a_batch_comes_as_an_object_or_as_the_bare_array() -> None:
+    for body in (b'{"batch": [{"a": 1}, 2]}', b'[{"a": 1}, 2]', b'\n{"batch":[{"a": 1},2],"more":{}}'):
+        found = parcel(body, single=False)
+        assert isinstance(found, Parcel)
+        assert [bytes(each) for each in found.batch] == [b'{"a": 1}', b"2"]
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b"", "malformed_json"),
+        (b'{"batch": [', "malformed_json"),
+        (b"data=%7B%7D", "malformed_json"),
+        (b"{}", "wrong_type"),
+        (b'{"batch": {}}', "wrong_type"),
+        (b'{"batch": null}', "wrong_type"),
+        (b'{"batch": [], "context": []}', "wrong_type"),
+        (b'{"batch": [], "integrations": {"n": 1e999}}', "wrong_type"),
+        (b'{"batch": [], "context": ' + b'{"a":' * 40 + b"1" + b"}" * 41, "too_deep"),
+        (
+            b'{"batch": [' + b"{}," * 999 + b'{}], "context": {"a": "' + b"x" * (SHARED_BYTES // 1000) + b'"}}',
+            "too_large",
+        ),
+        (b"17", "wrong_type"),
+        (b"[" * 10_000, "too_deep"),
+        (b'{"batch": [' + b"0," * BATCH_CALLS + b"0]}", "too_many"),
+    ],
+)
+def test_a_batch_that_is_none_is_told(body: bytes, expected: str) -> None:
+    assert code(parcel(body, single=False)) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [(b"", "malformed_json"), (b"[]", "not_an_object"), (b'"a"', "not_an_object"), (b'{"a": "\xff', "malformed_json")],
+)
+def test_a_call_that_is_none_is_told(body: bytes, expected: str) -> None:
+    assert code(parcel(body, single=True)) == expected
+
+
+def test_the_write_key_is_found_in_the_body() -> None:
+    for body, single in (
+        (b'{"writeKey": "k", "batch": [{}]}', False),
+        (b'{"batch": [{"writeKey": "k"}, {}]}', False),
+        (b'[{"writeKey": "k"}]', False),
+        (b'{"event": "x", "writeKey": "k"}', True),
+    ):
+        found = parcel(body, single=single)
+        assert isinstance(found, Parcel)
+        assert write_key(found) == "k"
+
+
+@pytest.mark.parametrize("body", [b'{"batch": []}', b'{"batch": [7, {"writeKey": "k"}]}', b'{"batch": [{}]}'])
+def test_no_write_key_is_none(body: bytes) -> None:
+    found = parcel(body, single=False)
+    assert isinstance(found, Parcel)
+    assert write_key(found) is None
+
+
+@pytest.mark.parametrize(
+    ("written", "left"),
+    [
+        (r'"a\u0000b"', "a\ufffdb"),
+        (r'"\ud800"', "\ufffd"),
+        (r'"\udc00x"', "\ufffdx"),
+        (r'"\ud83dx\ude00"', "\ufffdx\ufffd"),
+        (r'"\ud83d\ud83d\ude00"', "\ufffd😀"),
+        (r'"\ud83d\ude00"', "😀"),
+        (r'"\\u0000 \\ud800"', r"\u0000 \ud800"),
+        (r'"\\\u0000"', "\\\ufffd"),
+        (r'"\"\\\\\udfff"', '"\\\\\ufffd'),
+        (r'"\n\t\u0130"', "\n\tİ"),
+    ],
+)
+def test_what_can_not_be_written_is_replaced_and_nothing_else(written: str, left: str) -> None:
+    assert json.loads(cleaned(written.encode())) == left
+
+
+def test_half_a_surrogate_does_not_take_its_batch_along() -> None:
+    found = parcel(rb'{"batch": [{"event": "\ud800"}, {"event": "fine"}]}', single=False)
+    assert isinstance(found, Parcel)
+    assert [json.loads(bytes(each))["event"] for each in found.batch] == ["\ufffd", "fine"]
+
+
+@settings(max_examples=100)
+@given(st.text(st.sampled_from('\\u0dD8cF"ae9\ud83d\ude00\x00'), max_size=30))
+def test_cleaning_changes_only_what_can_not_be_written(text: str) -> None:
+    written = json.dumps(text).encode()
+    left = json.loads(cleaned(written))
+    surrogates = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    assert left == surrogates.replace("\x00", "\ufffd")
+
+
+@settings(max_examples=100)
+@given(st.binary(max_size=200), st.sampled_from(["", "gzip", "deflate"]), st.booleans())
+def test_no_bytes_whatever_raise(body: bytes, encoding: str, single: bool) -> None:
+    text = inflated(body, encoding, LIMIT)
+    if isinstance(text, bytes):
+        assert isinstance(parcel(text, single=single), Parcel | Reason)

@@ -1,0 +1,475 @@
+"""Scoring on real servers: any order of arrival, models fitted beside a consumer that goes on, CDNOW over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Coroutine
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from msgspec.structs import replace
+from sqlalchemy.engine import Connection
+
+from services.scoring.tables import METADATA
+from shared import topics
+from shared.clock import rfc3339, system_clock
+from shared.db import Database
+from shared.events import Membership, Touchpoint
+from tests.builders import Json, ordered, touchpoint
+from tests.scoring import cdnow
+from tests.scoring.office import Office, latest, make_topics, membership, open_office, settings, until
+from tests.servers import Installation, Servers
+
+NOW = system_clock()
+
+CALIBRATED, UNTIL = "1997-10-01T00:00:00Z", "1998-07-01T00:00:00Z"
+
+
+@pytest.fixture
+async def office(installation: Installation) -> AsyncIterator[Office]:
+    await make_topics(installation)
+    async with open_office(settings(installation)) as office:
+        yield office
+
+
+def just_now(name: str, minutes: float = 0, **rest: Any) -> Touchpoint:
+    """Something that happened that many minutes before the tests began."""
+    return touchpoint(name, at=NOW - timedelta(minutes=minutes), received_at=NOW, **rest)
+
+
+def bought(total: float, days_ago: float, user: str = "u-1") -> Touchpoint:
+    return ordered(total, user=user, at=NOW - timedelta(days=days_ago), received_at=NOW)
+
+
+# --- the schema ------------------------------------------------------------------------------------------------------
+
+
+async def test_the_migrations_make_the_tables_that_the_code_declares(installation: Installation) -> None:
+    def differences(connection: Connection) -> list[Any]:
+        return list(compare_metadata(MigrationContext.configure(connection), METADATA))
+
+    async with Database.open(installation.database("scoring")) as database, database.begin() as work:
+        found = await work.run_sync(differences)
+    assert [each for each in found if "alembic_version" not in repr(each)] == []
+
+
+# --- one customer ----------------------------------------------------------------------------------------------------
+
+
+async def test_an_order_changes_the_scores_within_a_second(office: Office) -> None:
+    await office.say(membership("user_id:u-1", "email:u@example.com"))
+    await until(lambda: _sent(office, "p-u-1"))
+    await office.tell(bought(20, 0))
+
+    async def changed() -> bool:
+        found = latest(await office.sent())["p-u-1"]
+        return found.purchases is not None and found.purchases.value == 20
+
+    await until(changed, within=1.5)
+    for name in ("user_id:u-1", "email:U@Example.com ", "profile_id:p-u-1"):
+        scores = await office.scores(name)
+        assert (scores["profile_id"], scores["purchases"]["count"]) == ("p-u-1", 1)
+        assert scores["engagement"]["score"] == pytest.approx(50, abs=0.1)
+        assert (scores["rfm"], scores["churn"], scores["ltv"], scores["model"]) == (None,) * 4
+
+
+async def test_an_anonymous_visitor_is_scored_too(office: Office) -> None:
+    await office.say(membership("anonymous_id:a-1"))
+    await office.tell(just_now("Product Viewed", anonymous="a-1"), just_now("Complaint Opened", anonymous="a-1"))
+    scored = await until(lambda: _engaged(office, "p-a-1"))
+    assert scored.engagement is not None
+    assert (scored.engagement.score, scored.engagement.negative) == (0, pytest.approx(8, abs=0.01))
+    assert scored.purchases is None
+
+
+async def test_nobody_is_a_404_and_nonsense_a_400(office: Office) -> None:
+    nobody = await office.send("GET", "/v1/scores/user_id:nobody")
+    assert (nobody.status_code, nobody.json()["code"]) == (404, "profile_not_found")
+    for path, status, code in (
+        ("/v1/scores/nonsense", 400, "invalid_request"),
+        ("/v1/models/never", 404, "model_not_found"),
+        ("/v1/metrics/value", 409, "no_model"),
+        ("/v1/metrics/value?as_of=1997-10-01", 422, "invalid_request"),
+        ("/v1/models?cursor=nonsense", 400, "invalid_request"),
+    ):
+        answer = await office.send("GET", path)
+        assert (answer.status_code, answer.json()["code"]) == (status, code), path
+    future = await office.send("POST", "/v1/models/refit", {"as_of": rfc3339(system_clock() + timedelta(days=9))})
+    assert (future.status_code, future.json()["code"]) == (400, "invalid_request")
+
+
+async def test_everything_needs_the_secret_key(office: Office) -> None:
+    for path in ("/v1/scores/user_id:u-1", "/v1/models", "/v1/metrics/rfm", "/v1/metrics/value/top"):
+        assert (await office.client.get(path)).status_code == 401
+        assert (await office.client.get(path, auth=("another key", ""))).status_code == 403
+    assert (await office.client.post("/v1/models/refit")).status_code == 401
+
+
+# --- any order -------------------------------------------------------------------------------------------------------
+
+
+def life(person: str) -> tuple[list[Touchpoint], list[Membership]]:
+    """A visitor who becomes a customer, absorbs another profile of theirs, and the memberships that say so."""
+    told = [
+        *[bought(10 + number, 9 * number, user=f"u-{person}") for number in range(6)],
+        *[bought(5, 40 + number, user=f"old-{person}") for number in range(2)],
+        just_now("Complaint Opened", 60, user=f"u-{person}"),
+        *[just_now("Product Viewed", 60 + number, anonymous=f"a-{person}") for number in range(7)],
+        just_now("Order Refunded", 24 * 60, user=f"u-{person}", properties={"total": 4}),
+    ]
+    visitor, old, user = f"anonymous_id:a-{person}", f"user_id:old-{person}", f"user_id:u-{person}"
+    said = [
+        membership(visitor, profile_id=f"p-visitor-{person}"),
+        membership(old, profile_id=f"p-old-{person}"),
+        membership(user, profile_id=f"p-{person}"),
+        Membership(profile_id=f"p-visitor-{person}", version=2, redirect=f"p-{person}"),
+        membership(user, visitor, profile_id=f"p-{person}", version=2),
+        Membership(profile_id=f"p-old-{person}", version=2, redirect=f"p-{person}"),
+        membership(user, visitor, old, profile_id=f"p-{person}", version=3),
+    ]
+    return told, said
+
+
+async def test_any_order_between_and_within_topics_gives_the_same_scores(office: Office) -> None:
+    chance = random.Random(3)
+    lives = {person: life(person) for person in "abcd"}
+    told = {person: chance.sample(2 * touchpoints, 2 * len(touchpoints)) for person, (touchpoints, _) in lives.items()}
+    said = {person: chance.sample(2 * each, 2 * len(each)) for person, (_, each) in lives.items()}
+    # Of one we hear last who it is, of one first; of the others in between. In one batch, one by one, in thirds.
+    steps: list[Coroutine[Any, Any, None]] = [office.say(*said["a"]), office.tell(*told["b"])]
+    steps += [office.tell(each) for each in told["a"]]
+    steps += [office.say(each) for each in said["b"]]
+    for person in "cd":
+        thirds = [office.tell(*told[person][start::3]) for start in range(3)]
+        thirds += [office.say(*said[person][start::3]) for start in range(3)]
+        steps += chance.sample(thirds, len(thirds))
+    for step in steps:
+        await step
+    await office.applied(topics.TOUCHPOINTS, sum(map(len, told.values())))
+    await office.applied(topics.IDENTITIES, sum(map(len, said.values())))
+    await office.quiet()
+
+    states = {
+        person: await office.rows(
+            "SELECT replace(kind || value, :person, ''), state, buys FROM fragment WHERE value LIKE :mine ORDER BY 1",
+            person=f"-{person}",
+            mine=f"%-{person}",
+        )
+        for person in "abcd"
+    }
+    assert len(states["a"]) == 3
+    assert states["a"] == states["b"] == states["c"] == states["d"]
+    as_of = rfc3339(system_clock())
+    found = [await office.scores(f"user_id:u-{person}", as_of=as_of) for person in "abcd"]
+    plain = [{name: each[name] for name in ("purchases", "engagement")} for each in found]
+    assert plain[1:] == plain[:1] * 3
+    assert plain[0]["purchases"]["count"] == 8
+    assert plain[0]["purchases"]["value"] == sum(range(10, 16)) + 5 + 5 - 4
+    # Who was absorbed answers under the old names too, and no scores are sent for them any more.
+    for name in ("profile_id:p-old-a", "profile_id:p-visitor-a", "user_id:old-a", "anonymous_id:a-a"):
+        assert (await office.scores(name))["profile_id"] == "p-a"
+    sent = latest(await office.sent())
+    for person in "abcd":
+        ours = sent[f"p-{person}"]
+        assert ours.purchases is not None
+        assert (ours.purchases.count, ours.version) == (8, (await office.scores(f"user_id:u-{person}"))["version"])
+        assert ours.engagement is not None
+        assert ours.engagement.negative == pytest.approx(8, abs=0.05)
+
+
+async def test_an_echo_of_the_same_membership_scores_nobody_again(office: Office) -> None:
+    await office.say(membership("user_id:u-1", "anonymous_id:a-1"))
+    await office.tell(bought(10, 1))
+    await until(lambda: _bought(office, "p-u-1"))
+    await office.quiet()
+    before = (await office.scores("user_id:u-1"))["version"]
+    for version in (2, 3, 4):
+        await office.say(membership("user_id:u-1", "anonymous_id:a-1", version=version))
+    await office.applied(topics.IDENTITIES, 4)
+    assert (await office.scores("user_id:u-1"))["version"] == before
+    await office.say(membership("user_id:u-1", version=5))
+    await until(lambda: _newer(office, "user_id:u-1", before))
+
+
+async def test_unmerging_gives_each_what_was_theirs(office: Office) -> None:
+    await office.tell(bought(10, 3), bought(30, 2, user="u-2"))
+    absorbed = Membership(profile_id="p-u-2", version=1, redirect="p-u-1")
+    await office.say(membership("user_id:u-1", "user_id:u-2"), absorbed)
+    await until(lambda: _bought(office, "p-u-1", 2))
+    await office.say(membership("user_id:u-1", version=2), membership("user_id:u-2", version=2))
+    await until(lambda: _bought(office, "p-u-2", 1))
+    await office.quiet()
+    assert (await office.scores("user_id:u-1"))["purchases"]["value"] == 10
+    assert (await office.scores("user_id:u-2"))["purchases"]["value"] == 30
+
+
+# --- models ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_fit_of_too_few_customers_fails_and_says_why(office: Office) -> None:
+    await office.say(membership("user_id:u-1"))
+    await office.tell(bought(10, 3))
+    await office.applied(topics.TOUCHPOINTS, 1)
+    model = await office.refit()
+    assert model["status"] == "failed"
+    assert "at least 50 customers with a purchase, and there are 1" in model["reason"]
+    refused = await office.send("POST", f"/v1/models/{model['id']}/activate")
+    assert (refused.status_code, refused.json()["code"]) == (409, "model_not_ready")
+
+
+@pytest.fixture(scope="module")
+async def shop(servers: Servers) -> AsyncIterator[Office]:
+    """A service that has been told all of CDNOW, in any order, and has fitted a model on the first 39 weeks."""
+    async with servers.installation() as installation:
+        await make_topics(installation)
+        async with open_office(settings(installation)) as office:
+            received = system_clock()
+            orders = [_received(each, received) for each in cdnow.touchpoints()]
+            random.Random(5).shuffle(orders)
+            said = [membership(f"user_id:{each.owner.value}") for each in {str(o.owner): o for o in orders}.values()]
+            half = len(said) // 2
+            await office.say(*said[:half])
+            await office.tell(*orders)
+            await office.tell(*orders[:1000])  # a client's retry
+            await office.say(*said[half:])
+            await office.applied(topics.TOUCHPOINTS, len(orders) + 1000)
+            await office.applied(topics.IDENTITIES, len(said))
+            model = await office.refit(as_of=CALIBRATED, activate=True)
+            assert model["status"] == "active", model
+            await office.quiet()
+            yield office
+
+
+def _received(order: Touchpoint, at: datetime) -> Touchpoint:
+    return replace(order, data=replace(order.data, received_at=at))
+
+
+async def test_the_model_fitted_over_http_is_the_published_one(shop: Office) -> None:
+    (model,) = (await shop.get("/v1/models"))["models"]
+    assert (model["status"], model["as_of"], model["customers"]) == ("active", "1997-10-01T00:00:00.000Z", 2357)
+    assert [model["bg_nbd"][name] for name in ("r", "alpha", "a", "b")] == pytest.approx(
+        [0.242593, 4.413532, 0.792886, 2.425752], rel=0.005
+    )
+    assert model["bg_nbd"]["log_likelihood"] == pytest.approx(-9582.4256, abs=0.01)
+    assert [model["mbg_nbd"][name] for name in ("r", "alpha", "a", "b")] == pytest.approx(
+        [0.52484, 6.18299, 0.89136, 1.61400], rel=0.005
+    )
+    assert [model["gamma_gamma"][name] for name in ("p", "q", "v")] == pytest.approx(
+        [6.24880, 3.74459, 15.44775], rel=0.005
+    )
+    assert model["gamma_gamma"]["log_likelihood"] == pytest.approx(-4055.923, abs=0.01)
+    assert (model["first_day"], model["last_day"], model["repeaters"]) == ("1997-01-01", "1997-09-30", 946)
+    assert model["holdout"]["naive"]["error"] == pytest.approx(0.557, abs=0.001)
+    assert model["holdout"]["model"]["correlation"] >= 0.62
+
+
+async def test_scores_as_of_then_are_the_published_ones(shop: Office) -> None:
+    first = await shop.scores("user_id:cdnow-0001", as_of=CALIBRATED, weeks=39)
+    assert first["engagement"] is None
+    assert first["as_of"] == "1997-10-01T00:00:00.000Z"
+    assert first["purchases"] == {
+        "x": 2, "t_x": pytest.approx(30.43, abs=0.005), "T": pytest.approx(38.86, abs=0.005),
+        "mean_value": pytest.approx(22.35, abs=0.006), "count": 3, "value": 74.02,
+    }  # fmt: skip
+    assert first["ltv"]["value"] == pytest.approx(36.2785, rel=0.001)
+    assert first["ltv"]["expected_value"] == pytest.approx(24.6586, rel=0.001)
+    assert first["forecast"] == {
+        "weeks": 39,
+        "purchases": pytest.approx(1.225910, rel=0.001),
+        "bg_nbd_p_alive": pytest.approx(0.726609, rel=0.001),
+    }
+    third = await shop.scores("user_id:cdnow-0003", as_of=CALIBRATED, weeks=39)
+    assert third["ltv"]["value"] == pytest.approx(8.3441, rel=0.001)
+    assert third["forecast"]["purchases"] == pytest.approx(0.194781, rel=0.001)
+    earlier = await shop.scores("user_id:cdnow-0001", as_of="1997-01-10T00:00:00Z")
+    assert (earlier["purchases"]["x"], earlier["purchases"]["count"]) == (0, 1)
+
+
+async def test_what_was_expected_stands_beside_what_happened(shop: Office) -> None:
+    report = await shop.get("/v1/metrics/value", as_of=CALIBRATED, until=UNTIL)
+    assert report["ltv"] == pytest.approx(71_509.90, rel=0.0005)
+    purchases = report["purchases"]
+    assert (purchases["weeks"], purchases["customers"], purchases["actual"]) == (39, 2357, 1882)
+    assert purchases["naive"]["error"] == pytest.approx(0.557, abs=0.001)
+    assert purchases["naive"]["correlation"] == pytest.approx(0.584, abs=0.001)
+    assert abs(purchases["model"]["error"]) < 0.15
+    assert purchases["model"]["correlation"] >= 0.62
+    assert report["cumulative"]["predicted"] == pytest.approx(report["cumulative"]["actual"], rel=0.05)
+    plain = await shop.get("/v1/metrics/value", as_of=CALIBRATED)
+    assert (plain["purchases"], plain["cumulative"], plain["later_value"]) == (None, None, None)
+    backwards = await shop.send("GET", "/v1/metrics/value", params={"as_of": UNTIL, "until": CALIBRATED})
+    assert backwards.status_code == 400
+
+
+async def test_the_best_customers_are_named_with_what_they_did(shop: Office) -> None:
+    best = (await shop.get("/v1/metrics/value/top", as_of=CALIBRATED, until=UNTIL, limit=20))["customers"]
+    worths = [each["ltv"] for each in best]
+    assert len(best) == 20
+    assert worths == sorted(worths, reverse=True)
+    top = best[0]
+    there = await shop.scores(top["identifier"], as_of=CALIBRATED, weeks=39)
+    assert there["ltv"]["value"] == pytest.approx(top["ltv"])
+    assert there["forecast"]["purchases"] == pytest.approx(top["expected_purchases"])
+    after = await shop.scores(top["identifier"], as_of=UNTIL)
+    assert after["purchases"]["x"] - there["purchases"]["x"] == top["actual_purchases"]
+    everybody = (await shop.get("/v1/metrics/value/top", as_of=CALIBRATED, limit=500))["customers"]
+    assert [each["profile_id"] for each in everybody[:20]] == [each["profile_id"] for each in best]
+    assert everybody[0]["actual_purchases"] is None
+
+
+async def test_rfm_over_http_is_the_published_one(shop: Office) -> None:
+    report = await shop.get("/v1/metrics/rfm", as_of=CALIBRATED, until=UNTIL)
+    assert report["cuts"] == {
+        "recency": [99, 198, 219, 242], "frequency": [1, 1, 2, 3], "monetary": [14.96, 27.99, 45.976, 93.722],
+    }  # fmt: skip
+    assert report["scores"]["frequency"] == {"counts": {"1": 1411, "2": 0, "3": 439, "4": 214, "5": 293}, "empty": [2]}
+    assert report["best"] == {"customers": 454, "later_value_share": pytest.approx(0.636, abs=0.0005)}
+    assert sum(segment["customers"] for segment in report["segments"]) == 2357
+
+
+async def test_activating_a_model_scores_everybody_who_buys_again_and_can_be_undone(shop: Office) -> None:
+    first = (await shop.get("/v1/models"))["models"][-1]["id"]
+    second = await shop.refit(as_of="1998-01-01T00:00:00Z", activate=False)
+    assert second["status"] == "ready"
+    assert {each.model for each in latest(await shop.sent()).values()} == {first}
+
+    activated = await shop.send("POST", f"/v1/models/{second['id']}/activate")
+    assert activated.json()["status"] == "active"
+    await shop.quiet()
+    sent = latest(await shop.sent())
+    assert len(sent) == 2357
+    assert {each.model for each in sent.values()} == {second["id"]}
+    models = {each["id"]: each["status"] for each in (await shop.get("/v1/models"))["models"]}
+    assert (models[first], models[second["id"]]) == ("retired", "active")
+    page = await shop.get("/v1/models", limit=1)
+    assert [each["id"] for each in page["models"]] == [second["id"]]
+    assert [each["id"] for each in (await shop.get("/v1/models", limit=1, cursor=page["next"]))["models"]] == [first]
+    named = await shop.scores("user_id:cdnow-0001", as_of=CALIBRATED, model=first)
+    assert named["ltv"]["value"] == pytest.approx(36.2785, rel=0.001)
+
+    await shop.send("POST", f"/v1/models/{first}/activate")
+    await shop.quiet()
+    assert {each.model for each in latest(await shop.sent()).values()} == {first}
+
+
+async def test_the_consumer_goes_on_while_a_model_is_fitted(shop: Office) -> None:
+    await shop.say(membership("user_id:meanwhile"))
+    fit = asyncio.create_task(shop.refit(as_of=CALIBRATED))
+    during = 0
+    while not fit.done():
+        during += 1
+        await shop.tell(bought(1, during, user="meanwhile"))
+        await until(partial(_count_is, shop, "user_id:meanwhile", during), within=2)
+    assert (await fit)["status"] == "ready"
+    assert during >= 3  # orders went through, one after the other, while the fit ran
+
+
+# --- accidents -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_fit_that_died_with_its_process_is_begun_again(installation: Installation) -> None:
+    await make_topics(installation)
+    async with open_office(settings(installation)) as office:
+        asked = datetime(2026, 1, 1, tzinfo=UTC)
+        # As a process leaves it that was killed in the middle: claimed, and its lease run out.
+        await office.rows(
+            "INSERT INTO model (id, status, as_of, activate, requested_at, attempts, leased_until)"
+            " VALUES ('2026-01-01T00:00:00Z', 'fitting', :asked, false, :asked, 1, :asked) RETURNING 1",
+            asked=asked,
+        )
+        ended = await until(lambda: _ended(office, "2026-01-01T00:00:00Z"), within=30)
+        assert ended["reason"] == "nobody had bought anything by then"
+
+
+async def test_a_fit_that_always_dies_fails_and_says_so(installation: Installation) -> None:
+    await make_topics(installation)
+    async with open_office(settings(installation)) as office:
+        office.app.state.fits.command = ("/bin/sh", "-c", "kill -9 $$")
+        model = await office.refit()
+    assert model["status"] == "failed"
+    assert "interrupted 3 times" in model["reason"]
+    assert "-9" in model["reason"]
+
+
+async def test_a_service_that_stops_hands_its_fit_to_the_next(installation: Installation) -> None:
+    await make_topics(installation)
+    async with open_office(settings(installation)) as office:
+        office.app.state.fits.command = ("/bin/sh", "-c", "sleep 60")
+        asked = (await office.send("POST", "/v1/models/refit")).json()["id"]
+        await until(lambda: office.rows("SELECT 1 FROM model WHERE leased_until IS NOT NULL"))
+    async with open_office(settings(installation)) as office:
+        ended = await until(lambda: _ended(office, asked), within=15)  # the lease was 30 seconds
+        assert ended["status"] == "failed"
+        assert (await office.rows("SELECT attempts FROM model"))[0][0] == 1
+
+
+async def test_a_restart_continues_where_it_was(installation: Installation) -> None:
+    await make_topics(installation)
+    async with open_office(settings(installation)) as office:
+        await office.say(membership("user_id:u-1"))
+        await office.tell(bought(10, 1))
+        await until(lambda: _bought(office, "p-u-1"))
+        before = (await office.scores("user_id:u-1"))["version"]
+    async with open_office(settings(installation)) as office:
+        await office.tell(bought(10, 1), bought(20, 2))
+        await until(lambda: _bought(office, "p-u-1", 2))
+        after = await office.scores("user_id:u-1")
+        assert (after["purchases"]["value"], after["version"] > before) == (30, True)
+
+
+async def test_scores_of_yesterday_are_computed_anew_today(installation: Installation) -> None:
+    await make_topics(installation)
+    now = [system_clock()]
+    async with open_office(settings(installation), clock=lambda: now[0]) as office:
+        await office.say(membership("user_id:u-1"))
+        await office.tell(bought(10, 1))
+        yesterday = await until(lambda: _bought(office, "p-u-1"))
+        await office.quiet()
+        now[0] += timedelta(days=1)
+
+        async def older() -> bool:
+            found = latest(await office.sent())["p-u-1"]
+            assert yesterday.purchases is not None
+            assert found.purchases is not None
+            return bool(found.purchases.T > yesterday.purchases.T)
+
+        await until(older)
+        await office.quiet()
+        assert len(await office.sent()) < 6  # once a day, not without end
+
+
+# --- looking ---------------------------------------------------------------------------------------------------------
+
+
+async def _sent(office: Office, profile_id: str) -> Any:
+    return latest(await office.sent()).get(profile_id)
+
+
+async def _engaged(office: Office, profile_id: str) -> Any:
+    found = await _sent(office, profile_id)
+    return found if found and found.engagement and found.engagement.positive and found.engagement.negative else None
+
+
+async def _bought(office: Office, profile_id: str, count: int = 1) -> Any:
+    found = await _sent(office, profile_id)
+    return found if found and found.purchases and found.purchases.count == count else None
+
+
+async def _newer(office: Office, name: str, version: int) -> bool:
+    return bool((await office.scores(name))["version"] > version)
+
+
+async def _count_is(office: Office, name: str, count: int) -> bool:
+    answer = await office.send("GET", f"/v1/scores/{name}")
+    purchases = answer.json().get("purchases") if answer.status_code == 200 else None
+    return bool(purchases and purchases["count"] == count)
+
+
+async def _ended(office: Office, model: str) -> Json | None:
+    found = await office.get(f"/v1/models/{model}")
+    return found if found["status"] != "fitting" else None

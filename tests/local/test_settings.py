@@ -1,0 +1,92 @@
+"""Settings and the environment: what is ours to start, and what each service is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deploy.local import services
+from deploy.local.errors import Refused
+from deploy.local.home import Home
+from deploy.local.keys import Keys
+from deploy.local.settings import Settings
+
+KEYS = Keys.generate()
+
+
+def given(**variables: str) -> dict[str, str]:
+    return {f"TEMAS_{name}": value for name, value in variables.items()}
+
+
+def settings(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Settings:
+    for name, value in given(**variables).items():
+        monkeypatch.setenv(name, value)
+    return Settings.from_environment()
+
+
+def test_the_offset_moves_every_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    moved = settings(monkeypatch, PORT_OFFSET="100")
+    assert (moved.port("ingest"), moved.port("kafka"), moved.port("postgres")) == (8101, 29192, 25532)
+
+
+def test_an_offset_that_is_no_number_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Refused, match="TEMAS_PORT_OFFSET=many can't be used"):
+        settings(monkeypatch, PORT_OFFSET="many")
+
+
+def test_servers_that_are_given_are_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    outside = settings(monkeypatch, DATABASE_URL="postgresql://u:p@db.example/temas", KAFKA_BOOTSTRAP="k1:9092,k2:9092")
+    assert (outside.starts_postgres, outside.starts_kafka) == (False, False)
+    assert outside.database_address == "db.example:5432"
+
+
+def test_our_own_addresses_from_a_sourced_local_env_do_not_count_as_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = services.shared(Settings(), KEYS, {})["TEMAS_KAFKA_BOOTSTRAP"]
+    sourced = settings(monkeypatch, DATABASE_URL="postgresql://temas:old@127.0.0.1:25432/temas", KAFKA_BOOTSTRAP=own)
+    assert (sourced.starts_postgres, sourced.starts_kafka) == (True, True)
+
+
+def test_an_unreadable_database_url_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Refused, match="TEMAS_DATABASE_URL can't be read"):
+        _ = settings(monkeypatch, DATABASE_URL="postgresql://db:port/temas").starts_postgres
+
+
+def test_a_service_is_told_its_own_database_and_no_other() -> None:
+    told = services.environment_of("profile", Settings(), KEYS, given(DATABASE_URL="the administrator's"))
+    assert {name for name in told if "DATABASE" in name} == {"TEMAS_PROFILE_DATABASE_URL"}
+    assert KEYS.passwords["profile"] in told["TEMAS_PROFILE_DATABASE_URL"]
+    assert KEYS.passwords["temas"] not in str(told)
+
+
+def test_a_database_that_is_given_is_passed_on_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    outside = settings(monkeypatch, DATABASE_URL="postgresql://u:p@db.example/temas")
+    told = services.environment_of("profile", outside, KEYS, given(DATABASE_URL="postgresql://u:p@db.example/temas"))
+    assert told["TEMAS_DATABASE_URL"] == "postgresql://u:p@db.example/temas"
+    assert "TEMAS_PROFILE_DATABASE_URL" not in told
+
+
+def test_keys_and_settings_from_outside_reach_the_services() -> None:
+    told = services.environment_of("ingest", Settings(), KEYS, given(SECRET_KEY="sk_mine", TIME_ZONE="Europe/Istanbul"))
+    assert (told["TEMAS_SECRET_KEY"], told["TEMAS_TIME_ZONE"]) == ("sk_mine", "Europe/Istanbul")
+    assert told["TEMAS_WRITE_KEY"] == KEYS.write_key
+
+
+def test_a_port_from_outside_moves_the_address_that_others_are_told() -> None:
+    told = services.shared(Settings(), KEYS, given(INGEST_PORT="9999"))
+    assert told["TEMAS_INGEST_URL"] == "http://127.0.0.1:9999"
+    with pytest.raises(Refused, match="TEMAS_INGEST_PORT=ninety is not a port"):
+        services.shared(Settings(), KEYS, given(INGEST_PORT="ninety"))
+
+
+def test_local_env_has_all_that_a_client_needs_for_its_owner_only(tmp_path: Path) -> None:
+    home = Home.at(tmp_path / "state")
+    home.claim()
+    services.write_environment(home, Settings(), KEYS)
+    told = dict(line.split("=", 1) for line in home.environment.read_text().splitlines() if not line.startswith("#"))
+    assert home.environment.stat().st_mode & 0o777 == 0o600
+    assert told.keys() >= given(
+        INGEST_URL="", PROFILE_URL="", SCORING_URL="", PERSONALIZE_URL="", WRITE_KEY="", SECRET_KEY="",
+        KAFKA_BOOTSTRAP="", DATABASE_URL="", USER_TOKEN_SECRET="",
+    ).keys()  # fmt: skip
+    assert told["TEMAS_DATABASE_URL"] == f"postgresql://temas:{KEYS.passwords['temas']}@127.0.0.1:25432/temas"

@@ -1,0 +1,102 @@
+"""Touchpoints for profile's tests: by hand, or drawn as whole lives in a small world where everything collides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC
+from typing import Any, Literal
+
+from hypothesis import strategies as st
+
+from services.profile.domain.fragment import Fragment, absorbed
+from services.profile.domain.graph import Limits
+from services.profile.domain.identity import Blocked, Contact, Edge, contact, said
+from services.profile.domain.when import When
+from shared.events import Identifier, Touchpoint
+from tests import builders
+from tests.builders import after
+
+BLOCKED = Blocked(frozenset({"null", "undefined", "none", "anonymous", "-1", "nan"}))
+
+LIMITS = Limits(by_kind={"anonymous_id": 3}, others=2)
+"""Small, so that they are reached."""
+
+
+def touchpoint(id: str, minutes: float = 0, name: str | None = None, **rest: Any) -> Touchpoint:
+    """The touchpoint `id`, that long after the start. `rest` as in `builders.touchpoint`."""
+    return builders.touchpoint(name, id=id, at=after(minutes), **rest)
+
+
+def contacts(life: Iterable[Touchpoint]) -> list[Contact]:
+    return [contact(each, BLOCKED) for each in life]
+
+
+def stated(life: Iterable[Touchpoint]) -> dict[Edge, When]:
+    """All that `life` states about identifiers."""
+    return said(contacts(life), BLOCKED)
+
+
+def added(life: Iterable[Touchpoint]) -> dict[Identifier, Fragment]:
+    """What `life` adds to each fragment."""
+    return absorbed(contacts(life), UTC)
+
+
+def page(id: str, minutes: float = 0, **who: Any) -> Touchpoint:
+    return touchpoint(id, minutes, "Home", kind="page", **who)
+
+
+def identify(id: str, minutes: float = 0, **who: Any) -> Touchpoint:
+    return touchpoint(id, minutes, kind="identify", **who)
+
+
+def alias(id: str, minutes: float, previous: str, user: str) -> Touchpoint:
+    return touchpoint(id, minutes, kind="alias", previous=previous, user=user)
+
+
+def order(id: str, minutes: float = 0, total: Any = 10, **who: Any) -> Touchpoint:
+    return touchpoint(id, minutes, "Order Completed", properties={"total": total}, **who)
+
+
+def consent(id: str, minutes: float, granted: Any, *, by: dict[str, Any] | None = None, **who: Any) -> Touchpoint:
+    properties = {"purpose": "marketing", "granted": granted, **(by or {})}
+    return touchpoint(id, minutes, "Consent Changed", properties=properties, **who)
+
+
+# --- whole lives -----------------------------------------------------------------------------------------------------
+
+USERS = ("ayse", "mert", "can", "null")
+VISITORS = ("tablet", "phone", "laptop", "desk", "kiosk", "0000")
+EMAILS = ("a@example.com", "B@Example.com ", "c@example.com", "d@example.com")
+
+Kind = Literal["page", "identify", "alias", "order", "refund", "consent"]
+
+
+@st.composite
+def touchpoints(draw: st.DrawFn, number: int) -> Touchpoint:
+    """Any touchpoint of the small world, the `number`th. Few moments, so that they often tie."""
+    kind: Kind = draw(st.sampled_from(("page", "identify", "identify", "alias", "order", "refund", "consent")))
+    user = draw(st.none() | st.sampled_from(USERS))
+    anonymous = draw(st.sampled_from(VISITORS)) if user is None else draw(st.none() | st.sampled_from(VISITORS))
+    who: dict[str, Any] = {"user": user, "anonymous": anonymous, "channel": draw(st.sampled_from(("web", "store")))}
+    id, minutes = f"m-{number}", draw(st.integers(0, 5)) * 600
+    if kind == "alias":
+        previous = draw(st.sampled_from((*USERS, *VISITORS)))
+        return touchpoint(id, minutes, kind="alias", previous=previous, **who)
+    if kind == "identify":
+        traits = {"email": draw(st.none() | st.sampled_from(EMAILS)), "plan": draw(st.sampled_from(("free", "pro")))}
+        external = draw(st.lists(st.sampled_from((Identifier("crm", "1"), Identifier("crm", "7x"))), max_size=1))
+        return identify(id, minutes, traits=traits, external_ids=tuple(external), **who)
+    if kind == "order":
+        return order(id, minutes, draw(st.sampled_from((10, "12.35", 0.1, None, "much"))), **who)
+    if kind == "refund":
+        value = draw(st.sampled_from((10, 0.1)))
+        return touchpoint(id, minutes, "Order Refunded", properties={"value": value}, **who)
+    if kind == "consent":
+        return consent(id, minutes, draw(st.booleans()), **who)
+    return page(id, minutes, **who)
+
+
+@st.composite
+def lives(draw: st.DrawFn, longest: int = 24) -> list[Touchpoint]:
+    """A set of touchpoints, each with its own id."""
+    return [draw(touchpoints(number)) for number in range(draw(st.integers(1, longest)))]

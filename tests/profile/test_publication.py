@@ -1,0 +1,172 @@
+"""What is told about a profile: stages, segments, signals, and the same bytes for the same state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any
+
+import msgspec
+import pytest
+
+from services.profile.domain.graph import standings
+from services.profile.domain.identity import profile_id
+from services.profile.domain.publication import Entered, Known, Publication, published
+from services.profile.domain.segments import rule
+from services.profile.domain.stages import STAGES
+from shared.events import Identifier, ShownScores, Touchpoint
+from shared.rules import RuleRefused
+from tests.builders import after
+from tests.profile.lives import added, consent, identify, order, page, stated, touchpoint
+
+USER = Identifier("user_id", "u")
+NOW = after(60)
+DAY = 24 * 60
+
+
+def known(*life: Touchpoint, **more: Any) -> Known:
+    return Known(
+        profile_id=profile_id(USER),
+        version=more.pop("version", 1),
+        members=tuple(standings(stated(life)).values()),
+        fragments=tuple(added(life).values()),
+        **more,
+    )
+
+
+def told(of: Known, at: datetime = NOW, rules: Mapping[str, str] | None = None) -> Publication:
+    return published(of, {name: rule(text) for name, text in (rules or {}).items()}, at)
+
+
+def names(publication: Publication) -> list[tuple[str, Mapping[str, Any]]]:
+    return [(signal.data.name, signal.data.attributes) for signal in publication.signals]
+
+
+@pytest.mark.parametrize(
+    ("life", "now", "stage"),
+    [
+        ([page("1", user="u")], after(0), "acquire"),
+        ([order("1", user="u")], after(0), "onboard"),
+        ([order("1", user="u")], after(100 * DAY), "maintain"),
+        ([order("1", user="u"), order("2", 1, user="u")], after(2), "maintain"),
+        ([order("1", user="u")], after(200 * DAY), "renew"),
+        ([order("1", user="u"), touchpoint("2", 1, "Referral Made", user="u")], after(2), "advocate"),
+        ([order("1", user="u"), touchpoint("2", 1, "Referral Made", user="u")], after(400 * DAY), "lapsed"),
+        ([order("1", user="u"), page("2", 390 * DAY, user="u")], after(400 * DAY), "renew"),
+    ],
+)
+def test_the_stage_of_a_relationship(life: list[Touchpoint], now: datetime, stage: str) -> None:
+    publication = told(known(*life), now)
+    assert publication.view.stage is not None
+    assert publication.view.stage.name == stage
+
+
+def test_churn_risk_makes_a_customer_one_to_renew() -> None:
+    life = [order("1", user="u"), order("2", 1, user="u")]
+    assert told(known(*life, scores=ShownScores(churn_risk=0.9))).stage == Entered("renew", NOW)
+    assert told(known(*life, scores=ShownScores(churn_risk=0.1))).stage == Entered("maintain", NOW)
+
+
+def test_every_stage_can_be_reached_by_its_rule() -> None:
+    assert list(STAGES)[-1] == "acquire"
+    assert STAGES["acquire"] == "true"
+
+
+def test_entering_and_leaving_a_segment_is_signalled_once() -> None:
+    life, rules = [order("1", total=200, user="u")], {"big": "computed.order_value > 100.0"}
+    first = told(known(*life), rules=rules)
+    assert ("segment_entered", {"segment": "big"}) in names(first)
+    assert [each.id for each in first.view.segments] == ["big"]
+
+    later = after(90)
+    again = told(known(*life, version=2, segments=first.segments, stage=first.stage), later, rules)
+    assert names(again) == []
+    assert again.segments == first.segments, "since must stay"
+
+    refunded = [*life, touchpoint("2", 2, "Order Refunded", properties={"total": 150}, user="u")]
+    left = told(known(*refunded, version=3, segments=first.segments, stage=first.stage), later, rules)
+    assert names(left) == [("segment_left", {"segment": "big"})]
+    assert left.view.segments == ()
+
+
+def test_a_stage_that_changes_is_signalled_with_where_from() -> None:
+    first = told(known(page("1", user="u")))
+    assert names(first) == [("stage_changed", {"from": None, "to": "acquire"})]
+    bought = told(known(page("1", user="u"), order("2", 1, user="u"), version=2, stage=first.stage))
+    assert names(bought) == [("stage_changed", {"from": "acquire", "to": "onboard"})]
+
+
+def test_the_same_signal_has_the_same_id() -> None:
+    life = known(page("1", user="u"))
+    assert [each.id for each in told(life).signals] == [each.id for each in told(life, after(99)).signals]
+    assert told(life).signals[0].id != told(known(page("1", user="u"), version=2)).signals[0].id
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ('traits.plan == "pro"', True),
+        ("traits.missing == 1", False),
+        ("computed.order_count >= 1 && computed.order_value > 5", True),
+        ('computed.last_order_at < now - duration("1h")', False),
+        ('computed.last_order_at < now - duration("30m")', True),
+        ("scores.ltv > 100.0", True),
+        ("scores.engagement > 1.0", False),
+        ('consent.marketing["*"].granted', True),
+        ('"web" in channels && channels.web == 3', True),
+        ('stage == "onboard"', True),
+        ('"pros" in segments', True),
+        ('"asks" in segments', False),
+    ],
+)
+def test_what_a_rule_sees(text: str, holds: bool) -> None:
+    life = [identify("1", user="u", traits={"plan": "pro"}), order("2", user="u"), consent("3", 1, True, user="u")]
+    of = known(*life, scores=ShownScores(ltv=240.0))
+    rules = {"tested": text, "pros": 'traits.plan == "pro"', "asks": '"pros" in segments'}
+    assert ("tested" in {each.name for each in told(of, rules=rules).segments}) is holds
+
+
+def test_a_rule_that_cannot_be_known_is_counted_and_false() -> None:
+    publication = told(known(page("1", user="u")), rules={"odd": "traits.missing > 1"})
+    assert publication.unknown == 1
+    assert publication.segments == ()
+
+
+def test_a_rule_that_does_not_compile_is_refused_with_its_place() -> None:
+    with pytest.raises(RuleRefused) as refused:
+        rule("computed.order_count >")
+    assert refused.value.details[0]["line"] == 1
+    assert refused.value.details[0]["column"] > 1
+
+
+def test_an_absorbed_profile_tells_who_absorbed_it_and_nothing_else() -> None:
+    absorbed_by = "0b6cf3a8-0000-5000-8000-000000000000"
+    before = (Entered("big", NOW),)
+    publication = told(Known(profile_id="p", version=4, redirect=absorbed_by, segments=before), rules={"big": "true"})
+    assert publication.view.redirect == publication.membership.redirect == absorbed_by
+    assert publication.membership.identifiers == ()
+    assert publication.signals == ()
+    assert publication.segments == ()
+
+
+def test_the_same_state_is_the_same_bytes() -> None:
+    life = [identify("1", user="u", anonymous="a", traits={"z": 1, "a": 2, "email": "x@y.com"})]
+    life += [
+        order("2", 1, user="u", channel="store"),
+        page("3", 2, anonymous="a", channel="app"),
+        consent("4", 3, True, user="u"),
+    ]
+    views = set()
+    for seed in range(6):
+        shuffled = [*life]
+        Random(seed).shuffle(shuffled)
+        views.add(msgspec.json.encode(told(known(*shuffled), rules={"b": "true", "a": "true"}).view))
+    assert len(views) == 1
+
+
+def test_time_alone_changes_what_is_told() -> None:
+    life = known(order("1", user="u"))
+    rules = {"quiet": 'computed.last_order_at < now - duration("720h")'}
+    assert told(life, after(0), rules).segments == ()
+    assert told(life, after(0) + timedelta(days=31), rules).segments != ()

@@ -1,0 +1,134 @@
+"""Publishing on real servers: nothing is forgotten, whoever dies when; and no state is told over a newer one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC
+
+import pytest
+
+from services.profile.domain.identity import profile_id
+from services.profile.publisher import ProfilePublisher
+from services.profile.service.absorbing import Profiles
+from services.profile.service.publishing import Publications
+from services.profile.store.profiles import Claimed
+from shared import topics
+from shared.db import Database
+from shared.events import Identified, Identifier, Profiled, Signalled, Touchpoint
+from shared.health import Health
+from shared.kafka import Kafka
+from tests.builders import after
+from tests.profile.lives import BLOCKED, LIMITS, identify, page
+from tests.profile.service import make_topics, read
+from tests.servers import Installation, Servers
+
+
+class Office:
+    """The publisher beside a consumer, each called by hand."""
+
+    def __init__(self, installation: Installation, database: Database, kafka: Kafka) -> None:
+        self.installation = installation
+        self.database = database
+        self.publications = Publications(lambda: after(days=1))
+        self.profiles = Profiles(limits=LIMITS, blocked=BLOCKED, zone=UTC, clock=lambda: after(days=1))
+        self.out = ProfilePublisher(
+            publications=self.publications, database=database, kafka=kafka, batch=100, clock=lambda: after(days=1)
+        )
+
+    async def absorb(self, *batch: Touchpoint) -> None:
+        await self.database.retrying(lambda work: self.profiles.absorb(batch, work))
+
+    async def claimed(self) -> list[Claimed]:
+        """What could be claimed right now."""
+        async with self.database.begin() as claim:
+            return await self.publications.claim(100, claim)
+
+    async def versions(self, user: str) -> list[int]:
+        views = await read(self.installation.kafka, topics.PROFILES, Profiled, id_of(user))
+        return [each.data.version for each in views]
+
+
+def id_of(user: str) -> str:
+    return profile_id(Identifier("user_id", user))
+
+
+@pytest.fixture(scope="module")
+async def office(servers: Servers) -> AsyncIterator[Office]:
+    async with servers.installation() as installation:
+        await make_topics(installation)
+        async with (
+            Kafka.open(installation.kafka, Health()) as kafka,
+            Database.open(installation.database("profile")) as database,
+        ):
+            yield Office(installation, database, kafka)
+
+
+async def test_a_burst_becomes_one_message(office: Office) -> None:
+    for number in range(5):
+        await office.absorb(page(f"b{number}", number, user="burst"))
+    assert await office.out.publish() == 1
+    assert await office.versions("burst") == [5]
+    assert await office.out.publish() == 0
+
+
+async def test_what_was_written_but_never_sent_is_told_again_as_a_new_version(office: Office) -> None:
+    """The process dies between its commit and Kafka: its claim ends with its connection, its signals wait."""
+    await office.absorb(identify("d1", user="dies"))
+    async with office.database.begin() as claim:
+        claimed = await office.publications.claim(100, claim)
+        await office.database.retrying(lambda work: office.publications.write(claimed, work))
+        await claim.rollback()
+        assert await office.versions("dies") == []
+    assert await office.out.publish() == 1
+    assert await office.versions("dies") == [2]
+    signals = await read(office.installation.kafka, topics.SIGNALS, Signalled, id_of("dies"))
+    assert [each.data.name for each in signals] == ["stage_changed"]
+    memberships = await read(office.installation.kafka, topics.IDENTITIES, Identified, id_of("dies"))
+    assert [each.data.version for each in memberships] == [2]
+
+
+async def test_what_changes_while_it_is_sent_stays_marked(office: Office) -> None:
+    await office.absorb(page("c1", user="changes"))
+    async with office.database.begin() as claim:
+        claimed = await office.publications.claim(100, claim)
+        told = await office.database.retrying(lambda work: office.publications.write(claimed, work))
+        await office.absorb(page("c2", 1, user="changes"))
+        await office.publications.confirm(told, claim)
+    assert await office.out.publish() == 1
+    assert await office.versions("changes") == [2]
+
+
+async def test_a_consumer_does_not_wait_for_the_publisher(office: Office) -> None:
+    await office.absorb(page("w1", user="waits"))
+    async with office.database.begin() as claim:
+        assert await office.publications.claim(100, claim)
+        async with asyncio.timeout(2):
+            await office.absorb(page("w2", 1, user="waits"))
+    await office.out.publish()
+
+
+async def test_two_publishers_never_hold_the_same_profile(office: Office) -> None:
+    await office.absorb(*(page(f"t{number}", user=f"two-{number}") for number in range(10)))
+    async with office.database.begin() as one:
+        first = await office.publications.claim(6, one)
+        second = await office.claimed()
+        assert len(first) == 6
+        assert len(second) == 4
+        assert not {each.profile_id for each in first} & {each.profile_id for each in second}
+    assert await office.out.publish() == 10
+
+
+async def test_a_membership_is_told_only_when_it_changes(office: Office) -> None:
+    async def memberships() -> Sequence[tuple[int, list[str]]]:
+        events = await read(office.installation.kafka, topics.IDENTITIES, Identified, id_of("member"))
+        return [(each.data.version, [str(identifier) for identifier in each.data.identifiers]) for each in events]
+
+    for number in range(3):
+        await office.absorb(page(f"m{number}", number, user="member"))
+        await office.out.publish()
+    assert await memberships() == [(1, ["user_id:member"])]
+    await office.absorb(identify("m9", 9, user="member", anonymous="their phone"))
+    await office.out.publish()
+    assert await memberships() == [(1, ["user_id:member"]), (4, ["anonymous_id:their phone", "user_id:member"])]
+    assert await office.versions("member") == [1, 2, 3, 4]

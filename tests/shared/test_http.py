@@ -1,0 +1,217 @@
+"""What all four services answer alike: errors, health, metrics, pages that need no internet; how their loops end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
+
+import httpx
+import msgspec
+import pytest
+from fastapi import APIRouter, FastAPI, Response
+from prometheus_client import REGISTRY
+from pydantic import BaseModel, Field
+from sqlalchemy.exc import IntegrityError, InterfaceError
+
+from shared.errors import Invalid, TooManyRequests
+from shared.health import Health
+from shared.http import Json, background, create_app
+from shared.paging import DEFAULT_LIMIT, Limit
+
+SERVICE = "tested"
+SECRET_DETAIL = "password=hunter2"
+
+
+class Order(BaseModel):
+    id: Annotated[str, Field(min_length=1)]
+    total: float
+
+
+def _router() -> APIRouter:
+    router = APIRouter()
+
+    @router.get("/people/{kind}")
+    async def person(kind: str, limit: Limit = DEFAULT_LIMIT) -> dict[str, Any]:
+        return {"kind": kind, "limit": limit}
+
+    @router.post("/orders")
+    async def order(order: Order) -> dict[str, Any]:
+        return order.model_dump()
+
+    @router.get("/fails/{how}")
+    async def fails(how: str) -> Response:
+        raise {
+            "invalid": Invalid("say who", details=[{"path": "userId", "code": "missing"}]),
+            "often": TooManyRequests("slower"),
+            "away": ConnectionRefusedError(111, SECRET_DETAIL),
+            "late": TimeoutError(),
+            "gone": InterfaceError("SELECT 1", {}, OSError("gone")),
+            "wrong": IntegrityError("INSERT", {}, ValueError(SECRET_DETAIL)),
+            "bug": KeyError(SECRET_DETAIL),
+        }[how]
+
+    @router.get("/struct")
+    async def struct() -> Response:
+        return Json(msgspec.Raw(b'{"a":1}'), status_code=201)
+
+    return router
+
+
+@asynccontextmanager
+async def nothing(app: FastAPI) -> AsyncIterator[None]:
+    yield
+
+
+@pytest.fixture
+def health() -> Health:
+    return Health()
+
+
+@pytest.fixture
+async def client(health: Health) -> AsyncIterator[httpx.AsyncClient]:
+    app = create_app(
+        service=SERVICE, title="Tested", description="", health=health, lifespan=nothing, routers=[_router()]
+    )
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://temas") as client:
+        yield client
+
+
+# --- errors ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("how", "status", "code"),
+    [
+        ("invalid", 400, "invalid_request"),
+        ("often", 429, "too_many_requests"),
+        ("away", 503, "unavailable"),
+        ("late", 503, "unavailable"),
+        ("gone", 503, "unavailable"),
+        ("wrong", 500, "internal_error"),
+        ("bug", 500, "internal_error"),
+    ],
+)
+async def test_every_error_is_json_with_its_status_and_code(
+    client: httpx.AsyncClient, how: str, status: int, code: str
+) -> None:
+    answer = await client.get(f"/fails/{how}")
+    body = answer.json()
+    assert (answer.status_code, body["code"]) == (status, code)
+    assert body["message"]
+    assert set(body) <= {"code", "message", "details"}
+    assert SECRET_DETAIL not in answer.text
+    assert ("retry-after" in answer.headers) == (status in {429, 503})
+
+
+async def test_details_name_the_path_of_the_field(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/fails/invalid")).json()["details"] == [{"path": "userId", "code": "missing"}]
+
+
+async def test_a_body_that_departs_from_its_schema_names_each_field(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/orders", json={"id": "", "total": "many"})
+    body = answer.json()
+    assert (answer.status_code, body["code"]) == (422, "invalid_request")
+    assert {detail["path"] for detail in body["details"]} == {"body.id", "body.total"}
+    assert "body.total" in body["message"]
+
+
+@pytest.mark.parametrize("limit", ["0", "501", "many"])
+async def test_a_page_that_is_too_large_is_refused_by_name(client: httpx.AsyncClient, limit: str) -> None:
+    answer = await client.get("/people/x", params={"limit": limit})
+    assert answer.status_code == 422
+    assert [detail["path"] for detail in answer.json()["details"]] == ["query.limit"]
+
+
+async def test_addresses_and_methods_that_are_not_there_are_json_too(client: httpx.AsyncClient) -> None:
+    missing, wrong = await client.get("/nowhere"), await client.put("/struct")
+    assert (missing.status_code, missing.json()["code"]) == (404, "no_such_route")
+    assert (wrong.status_code, wrong.json()["code"]) == (405, "method_not_allowed")
+
+
+async def test_structs_are_answered_as_they_are(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/struct")
+    assert (answer.status_code, answer.content) == (201, b'{"a":1}')
+    assert answer.headers["content-type"] == "application/json"
+
+
+# --- operations ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_late_part_takes_away_the_traffic_and_a_vital_one_the_life(
+    client: httpx.AsyncClient, health: Health
+) -> None:
+    assert [(await client.get(path)).status_code for path in ("/healthz", "/readyz")] == [200, 200]
+    health.part("consumer").fail("stopped")
+    alive, ready = await client.get("/healthz"), await client.get("/readyz")
+    assert (alive.status_code, ready.status_code) == (200, 503)
+    assert ready.json() == {"status": "failing", "complaints": {"consumer": "stopped"}}
+    health.part("loop", vital=True).fail("hung")
+    assert (await client.get("/healthz")).json()["complaints"] == {"loop": "hung"}
+
+
+async def test_the_documentation_needs_no_internet(client: httpx.AsyncClient) -> None:
+    for path in ("/docs", "/redoc"):
+        page = (await client.get(path)).text
+        assert "://" not in page.replace("http://www.w3.org", "")
+    assert (await client.get("/openapi.json")).json()["info"]["title"] == "Tested"
+
+
+def requests(method: str, route: str, status: int) -> float:
+    labels = {"service": SERVICE, "method": method, "route": route, "status": str(status)}
+    return REGISTRY.get_sample_value("temas_http_requests_total", labels) or 0
+
+
+async def test_requests_are_counted_by_template_never_by_address(client: httpx.AsyncClient) -> None:
+    before = requests("GET", "/people/{kind}", 200)
+    for person in ("ayse@example.com", "mert@example.com"):
+        await client.get(f"/people/{person}")
+    await client.get("/nowhere/ayse@example.com")
+    await client.request("AYSE", "/struct")
+    assert requests("GET", "/people/{kind}", 200) == before + 2
+    assert requests("GET", "unmatched", 404) >= 1
+    shown = (await client.get("/metrics")).text
+    assert "temas_http_requests_total" in shown
+    assert "ayse" not in shown.lower()
+
+
+async def test_failures_are_counted_with_the_status_that_was_answered(client: httpx.AsyncClient) -> None:
+    before = [requests("GET", "/fails/{how}", status) for status in (400, 500, 503)]
+    for how in ("invalid", "bug", "away"):
+        await client.get(f"/fails/{how}")
+    assert [requests("GET", "/fails/{how}", status) for status in (400, 500, 503)] == [count + 1 for count in before]
+
+
+# --- loops -----------------------------------------------------------------------------------------------------------
+
+
+async def _for_ever(log: list[str]) -> None:
+    try:
+        await asyncio.Event().wait()
+    finally:
+        log.append("ended")
+
+
+async def test_a_loop_that_ends_takes_the_others_and_the_process_with_it() -> None:
+    app, stopped, log = FastAPI(), asyncio.Event(), list[str]()
+    app.state.stop = stopped.set
+
+    async def breaks() -> None:
+        await asyncio.sleep(0)
+        raise RuntimeError("broken")
+
+    async with background(app, _for_ever(log), breaks()):
+        await asyncio.wait_for(stopped.wait(), 5)
+    assert app.state.failed
+    assert log == ["ended"]
+
+
+async def test_loops_end_with_the_block_and_that_is_no_failure() -> None:
+    app, log = FastAPI(), list[str]()
+    app.state.stop = lambda: log.append("stopped")
+    async with background(app, _for_ever(log), _for_ever(log)):
+        await asyncio.sleep(0)
+    assert log == ["ended", "ended"]
+    assert not hasattr(app.state, "failed")
