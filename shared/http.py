@@ -7,6 +7,7 @@ there; requests are counted by route template; the documentation pages need no i
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -231,6 +232,9 @@ def serve(app: FastAPI, settings: ServiceSettings, service: str) -> None:
         )
     )
     app.state.stop = lambda: setattr(server, "should_exit", True)
+    # uvicorn raises the signal that ended it once more when all is closed: being asked to end is no failure.
+    for asked in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(asked, lambda *_: None)
     log.info("starting", port=settings.port)
     server.run()
     if not server.started or getattr(app.state, "failed", False):

@@ -116,12 +116,30 @@ class Kafka:
         )
         await producer.start()
         kafka = cls(settings, producer, health.part("kafka"))
+        looking = asyncio.create_task(kafka._look())
         try:
             yield kafka
         finally:
+            looking.cancel()
             for each in kafka.logs.values():
                 await each.drained()
             await producer.stop()
+
+    async def _look(self) -> None:
+        """While appends fail, ask the brokers now and then.
+
+        A process that is not ready gets no traffic, so no append of a client would ever find that Kafka is back.
+        """
+        while True:
+            await asyncio.sleep(1.0)
+            if self.part.failure is None:
+                continue
+            try:
+                async with asyncio.timeout(self.settings.deadline):
+                    await self.producer.client.fetch_all_metadata()
+            except (KafkaError, TimeoutError):
+                continue
+            self.part.beat()
 
     async def require(self, wanted: Iterable[Topic]) -> None:
         """Return when all of `wanted` exist. Raises TopicsMissing."""

@@ -7,6 +7,7 @@ start says so and ends.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -20,6 +21,9 @@ DAY = 86_400_000
 """Milliseconds."""
 
 COMPACTED = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.2"}
+
+APPEARS_WITHIN = 30.0
+"""Seconds until a topic that was created is known to the brokers; mostly it is milliseconds."""
 
 LOG_RETENTION_DAYS = 30
 """How long the log of record is kept. Consumers remember the events they have seen for longer than that."""
@@ -66,7 +70,11 @@ def given_by(service: str) -> tuple[Topic, ...]:
 
 
 async def create(admin: AIOKafkaAdminClient, wanted: Iterable[Topic], *, prefix: str, replication: int) -> None:
-    """Create what is missing of `wanted`; what exists is left as it is. Raises KafkaError where Kafka refuses."""
+    """Create what is missing of `wanted`, and return when all of it is there to be used.
+
+    What exists is left as it is. Raises KafkaError where Kafka refuses, TimeoutError where it agrees and does nothing.
+    """
+    wanted = tuple(wanted)
     for topic in wanted:
         new = NewTopic(prefix + topic.name, topic.partitions, replication, topic_configs=dict(topic.config))
         try:
@@ -76,13 +84,20 @@ async def create(admin: AIOKafkaAdminClient, wanted: Iterable[Topic], *, prefix:
         for _, code, message in answer.topic_errors:
             if code and for_code(code) is not TopicAlreadyExistsError:
                 raise for_code(code)(message)
+    # The controller has answered; the brokers hear of it a moment later.
+    async with asyncio.timeout(APPEARS_WITHIN):
+        while await _missing(admin, wanted, prefix):  # noqa: ASYNC110 - Kafka tells nobody, one has to ask
+            await asyncio.sleep(0.05)
 
 
 async def require(admin: AIOKafkaAdminClient, wanted: Iterable[Topic], *, prefix: str) -> None:
     """Return when all of `wanted` exist. Raises TopicsMissing, which names them and what to type."""
-    there = set(await admin.list_topics())
-    missing = [topic for topic in wanted if prefix + topic.name not in there]
-    if missing:
+    if missing := await _missing(admin, wanted, prefix):
         names = ", ".join(prefix + topic.name for topic in missing)
         givers = " and ".join(sorted({f"python -m services.{topic.giver} migrate" for topic in missing}))
         raise TopicsMissing(f"Kafka has no topic {names}: run {givers}")
+
+
+async def _missing(admin: AIOKafkaAdminClient, wanted: Iterable[Topic], prefix: str) -> list[Topic]:
+    there = set(await admin.list_topics())
+    return [topic for topic in wanted if prefix + topic.name not in there]

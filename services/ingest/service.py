@@ -8,8 +8,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from services.ingest import metrics
-from services.ingest.domain.bodies import Parcel, inflated, parcel, write_key
-from services.ingest.domain.calls import decode_object
+from services.ingest.domain.bodies import Parcel, common, inflated, parcel, write_key
 from services.ingest.domain.judgement import Accepted, Arrival, Refused, judge, rejection
 from services.ingest.domain.moments import known
 from services.ingest.errors import TooLarge, UnknownEncoding
@@ -184,8 +183,8 @@ def _arrival(sending: Sending, source: Source, received_at: datetime, sent: Parc
         sent_at=known(shared.sent_at),
         user_agent=sending.user_agent,
         traceparent=sending.traceparent,
-        context=decode_object(shared.context),
-        integrations=decode_object(shared.integrations),
+        context=common(shared.context),
+        integrations=common(shared.integrations),
     )
 
 

@@ -89,6 +89,16 @@ async def test_an_empty_batch_is_a_success(door: Door) -> None:
     assert "temas-position" not in answer.headers
 
 
+async def test_the_context_of_a_batch_goes_to_its_calls(door: Door, somebody: str) -> None:
+    sent = json.dumps(
+        batch(page(user=somebody), page(user=somebody, id="2"), context={"ip": "a\x00b", "channel": "store"})
+    )
+    succeeded(await door.client.post("/v1/batch", content=sent))
+    held = await door.touchpoints(of=somebody)
+    assert [each.data.channel for each in held] == ["store", "store"]
+    assert [json.loads(bytes(each.data.context))["ip"] for each in held] == ["a\ufffdb", "a\ufffdb"]
+
+
 async def test_the_clock_of_a_client_is_corrected(door: Door, somebody: str) -> None:
     wrong = system_clock() - timedelta(days=365)
     call = page(user=somebody, timestamp=wrong - timedelta(hours=1))

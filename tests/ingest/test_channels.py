@@ -59,6 +59,8 @@ def test_the_context_comes_before_the_properties_and_both_before_the_library() -
         ("analytics-java", "server"),
         ("Analytics.NET", "server"),
         ("analytics-go", "server"),
+        ("axios", "unknown"),
+        ("our own", "unknown"),
     ],
 )
 def test_the_library_tells(library: str, expected: str) -> None:

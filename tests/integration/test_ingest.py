@@ -194,7 +194,7 @@ async def test_what_waits_for_a_kafka_that_hangs_is_bounded(breakable_servers: S
         assert {answer.status_code for answer in answers} == {503}
         at_once = [answer for answer in answers if "nothing of this request was written" in answer.json()["message"]]
         assert len(at_once) > 25
-        assert took < 10
+        assert took < 20
         await accepted(client, page("after", user="u"))
 
 

@@ -71,6 +71,11 @@ def write_key(parcel: Parcel) -> object:
         return None
 
 
+def common(raw: Raw) -> dict[str, Any]:
+    """What a batch gives to each of its calls: its `context`, or its `integrations`."""
+    return decode_object(cleaned(bytes(raw)))
+
+
 def _call(body: bytes) -> Parcel | Reason:
     try:
         _keyed.decode(body)
@@ -93,11 +98,11 @@ def _batch(body: bytes) -> Parcel | Reason:
 
 def _unfit(field: str, raw: Raw, calls: int) -> Reason | None:
     """What is wrong with something that a batch gives to each of its `calls`, if anything is."""
-    text = bytes(raw)
+    text = cleaned(bytes(raw))
     if len(text) * calls > SHARED_BYTES:
         return Reason(f"$.{field}", "too_large", f"{field} is too large to go to each of {calls} calls")
     try:
-        decode_object(raw)
+        decode_object(text)
         return None if within(text) else Reason(f"$.{field}", "too_deep", f"{field} is too large or too deep")
     except (ValueError, RecursionError):
         return Reason(f"$.{field}", "wrong_type", f"{field} must be an object, or left out")

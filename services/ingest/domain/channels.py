@@ -23,7 +23,7 @@ def _table(**patterns: str) -> _Table:
 
 # In this order: React Native is JavaScript on a phone, and JavaScript is not Java.
 _LIBRARIES = _table(
-    mobile=r"ios|android|swift|kotlin|react.?native|flutter|cordova|unity|xamarin|mobile",
+    mobile=r"(?<![a-z])ios|android|swift|kotlin|react.?native|flutter|cordova|\bunity|xamarin|mobile",
     web=r"analytics\.js|analytics-js|analytics-next|javascript|browser|\bweb\b|\bamp\b|\bgtm\b",
     server=r"python|node|ruby|php|\bgo(lang)?\b|java|\.net|rust|elixir|erlang|clojure|perl|server",
 )
