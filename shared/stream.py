@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
@@ -44,6 +45,9 @@ from shared.topics import Topic
 from shared.watch import Progress, Watch
 
 __all__ = ["TABLES_V1", "Route", "Stream", "StreamLimits", "add_tables"]
+
+STOPS_WITHIN = 3.0
+"""Seconds that leaving the group may take; past them the group notices by itself."""
 
 log = structlog.get_logger(__name__)
 E = TypeVar("E", bound=CloudEvent)
@@ -135,7 +139,9 @@ class Stream:
             group_id=self.settings.prefix + self.service,
             auto_offset_reset="none",
             enable_auto_commit=False,
-            session_timeout_ms=45_000,
+            # After kill -9 nobody reads the dead member's partitions until its session ends, and its successor waits
+            # that long to join. Being taken for dead too soon costs only a rebalance: the fence makes zombies harmless.
+            session_timeout_ms=10_000,
             rebalance_timeout_ms=60_000,
             max_partition_fetch_bytes=4 * 1024 * 1024,
             # A topic that was deleted leaves the assignment; that it was made anew is only seen with fresh metadata,
@@ -155,7 +161,10 @@ class Stream:
             consumer.subscribe(list(self.routes), listener=_Assignment(self, consumer))
             await together(self._read(consumer), watch.run(consumer))
         finally:
-            await consumer.stop()
+            # One that still waits to join its group would wait for the others first, as long as they take.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STOPS_WITHIN):
+                    await consumer.stop()
 
     # --- reading -----------------------------------------------------------------------------------------------------
 

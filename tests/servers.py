@@ -40,6 +40,9 @@ TEMPLATE = "template_temas"
 OPTIONS = {"fsync": "off", "max_connections": "300"}
 """Nothing in a test survives a power cut, and tests open many connections."""
 
+PASSABLE = 0o711
+"""Run as root, PostgreSQL may have to be nobody: nobody must get through to its data, which are its own."""
+
 BELOW_EPHEMERAL = range(20_000, 32_000)
 """Ports that the system never gives to outgoing connections: a server that is down finds its own free again."""
 
@@ -205,9 +208,12 @@ def started_stack() -> Iterator[Stack]:
 def temporary_home() -> Iterator[Home]:
     """A state folder that is gone after the block, and with it whatever still runs there."""
     base = Path(tempfile.gettempdir()) / f"temas-tests-{os.getuid()}"
-    base.mkdir(mode=0o700, exist_ok=True)
+    base.mkdir(exist_ok=True)
+    base.chmod(PASSABLE)
     _sweep(base)
-    home = Home.at(Path(tempfile.mkdtemp(dir=base, prefix=f"{os.getpid()}-")) / "home")
+    folder = base / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    folder.mkdir(mode=PASSABLE)
+    home = Home.at(folder / "home")
     try:
         yield home
     finally:

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
@@ -23,13 +24,15 @@ from deploy.demo.answers import (
     Top,
     ValueReport,
 )
-from deploy.demo.errors import DemoFailed
+from deploy.demo.errors import DemoFailed, NotThere
 from shared.events import Valuation, View
 
 SERVICES = ("ingest", "profile", "scoring", "personalize")
 
 PATIENCE = 60.0
 """Seconds for which a call that was answered "later" is sent again."""
+
+LATER = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
 T = TypeVar("T")
 Json = Mapping[str, Any]
@@ -78,6 +81,8 @@ class Temas:
         """Post touchpoints; give their `Temas-Position` once they are accepted, which means: safely in the log."""
         body = {"batch": touchpoints}
         answer = await self._send("ingest", "POST", "/v1/batch", body=body, key=self.addresses.write_key)
+        if "Temas-Position" not in answer.headers:
+            raise DemoFailed(f"ingest accepted none of {len(touchpoints)} touchpoints: `make logs` says why.")
         return answer.headers["Temas-Position"]
 
     # --- profile -----------------------------------------------------------------------------------------------------
@@ -151,11 +156,12 @@ class Temas:
         auth = httpx.BasicAuth(key or self.addresses.secret_key, "")
         until = time.monotonic() + PATIENCE
         answer = await self._once(request, auth)
-        while answer.status_code in (429, 503) and time.monotonic() < until:
+        while answer.status_code in LATER and time.monotonic() < until:
             await asyncio.sleep(float(answer.headers.get("Retry-After", "1")))
             answer = await self._once(request, auth)
         if answer.is_error:
-            raise DemoFailed(f"{service} answered {method} {path} with {answer.status_code}: {_message(answer)}")
+            refused = NotThere if answer.status_code == HTTPStatus.NOT_FOUND else DemoFailed
+            raise refused(f"{service} answered {method} {path} with {answer.status_code}: {_message(answer)}")
         return answer
 
     async def _once(self, request: httpx.Request, auth: httpx.Auth) -> httpx.Response:

@@ -124,15 +124,14 @@ async def tell(temas: Temas, screen: Screen) -> None:
 
 async def post(temas: Temas, orders: Sequence[Order], screen: Screen) -> Accepted:
     """Post `orders` as touchpoints, several requests at a time."""
-    waiting = list(batches(orders))
+    waiting = batches(orders)
     sent: list[Sequence[Order]] = []
     positions: list[str] = []
     began = time.perf_counter()
     with screen.progress("Posting touchpoints", len(orders)) as advance:
 
         async def work() -> None:
-            while waiting:
-                batch = waiting.pop()
+            for batch in waiting:  # shared: each worker takes the next one that nobody has taken
                 positions.append(await temas.accept([touchpoint(order) for order in batch]))
                 sent.append(batch)
                 advance(sum(map(len, sent)))

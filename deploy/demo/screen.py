@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from rich.console import Console
 from rich.padding import Padding
@@ -21,8 +20,6 @@ PLAIN_WIDTH = 110
 
 PLAIN_STEPS = 4
 """Without a terminal, a long step says so many times how far it is."""
-
-_TO_THE_LEFT: Any = {"title_justify": "left", "caption_justify": "left"}
 
 Advance = Callable[[int], None]
 """Takes how much is done by now, of the total."""
@@ -40,22 +37,26 @@ class Screen:
         self.console.print()
         self.console.rule(Text(title, style="bold cyan"), align="left")
 
-    def say(self, sentence: str) -> None:
+    def say(self, sentence: str, style: str = "") -> None:
         """A sentence, as it is."""
-        self.console.print(Padding(Text(sentence), (0, 0, 0, 2), expand=False))
+        self.console.print(Padding(Text(sentence, style=style), (0, 0, 0, 2), expand=False))
 
     def fail(self, reason: str) -> None:
         """Why it ends here."""
         self.console.print(Text(reason, style="red"))
 
     def show(self, sheet: Sheet) -> None:
-        """Print `sheet`."""
-        table = Table(title=sheet.title, caption=sheet.note, title_style="bold", **_TO_THE_LEFT)
+        """Print `sheet`: its title, the table, the note."""
+        table = Table()
         for column in sheet.columns:
             table.add_column(column.lstrip("#"), justify="right" if column.startswith("#") else "left")
         for row in sheet.rows:
             table.add_row(*(Text(cell) for cell in row))
-        self.console.print(Padding(table, (1, 0, 1, 2), expand=False))
+        self.console.print()
+        self.say(sheet.title, style="bold")
+        self.console.print(Padding(table, (0, 0, 0, 2), expand=False))
+        if sheet.note:
+            self.say(sheet.note, style="dim italic")
 
     @contextmanager
     def progress(self, title: str, total: int) -> Iterator[Advance]:

@@ -4,6 +4,7 @@ person each time, and every figure from an answer to a request."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
@@ -11,7 +12,7 @@ from typing import TypeVar
 from deploy.demo import tables
 from deploy.demo.answers import Decision
 from deploy.demo.client import Temas
-from deploy.demo.errors import DemoFailed
+from deploy.demo.errors import DemoFailed, NotThere
 from deploy.demo.offers import NEWSLETTER, OFFERS, PLACEMENT, SEGMENT, SEGMENT_ID
 from deploy.demo.screen import Screen
 from deploy.demo.visitor import Visitor
@@ -36,9 +37,9 @@ async def tell(temas: Temas, screen: Screen) -> None:
     """The story, chapter by chapter."""
     await set_up(temas)
     visitor = await stranger(temas, screen)
-    view = await login(temas, screen, visitor)
-    view = await order(temas, screen, visitor)
-    decided, candidates = await decision(temas, screen, visitor, view)
+    await login(temas, screen, visitor)
+    await order(temas, screen, visitor)
+    decided, candidates = await decision(temas, screen, visitor)
     await feedback(temas, screen, visitor, decided, candidates)
 
 
@@ -52,25 +53,25 @@ async def set_up(temas: Temas) -> None:
 async def stranger(temas: Temas, screen: Screen) -> Visitor:
     """Two page views of somebody unknown, and what the page shows them. Somebody else, if they are in the holdout."""
     screen.chapter("A stranger looks around")
-    while True:
-        visitor = Visitor.new()
-        position = await temas.accept([visitor.views("Home"), visitor.views("Jazz")])
-        view = await temas.profile(visitor.stranger, after=position)
-        decided = await temas.decide(visitor.stranger, PLACEMENT, OFFERS_AT_ONCE)
-        if not decided.holdout:
-            break
-        screen.say(
-            f"{visitor.stranger} is in the holdout, the few who get no offers so that their effect can be measured."
-        )
+    visitor, decided = await _arrives(temas, screen)
+    while decided.holdout:
+        screen.say("They are in the holdout, the few who get no offers so that the effect of offers can be measured.")
         screen.say("Another visitor, then.")
-    screen.say(f"{visitor.stranger} has viewed {view.touchpoints.count} pages. Nobody knows who they are.")
+        visitor, decided = await _arrives(temas, screen)
     record = await temas.decision(decided.decision_id)
-    title = "What the page shows the stranger, and what it does not"
-    screen.show(tables.decision(title, record.candidates, NAMES, _shown(decided)))
+    _show(screen, "What to show the stranger", decided, record.candidates)
     return visitor
 
 
-async def login(temas: Temas, screen: Screen, visitor: Visitor) -> View:
+async def _arrives(temas: Temas, screen: Screen) -> tuple[Visitor, Decision]:
+    visitor = Visitor.new()
+    position = await temas.accept([visitor.views("Home"), visitor.views("Jazz")])
+    view = await temas.profile(visitor.stranger, after=position)
+    screen.say(f"{visitor.stranger} has viewed {view.touchpoints.count} pages. Nobody knows who they are.")
+    return visitor, await _until(lambda: _asked(temas, visitor.stranger), _has_offers)
+
+
+async def login(temas: Temas, screen: Screen, visitor: Visitor) -> None:
     """The stranger gets a name, keeps their history, and wants no newsletter."""
     screen.chapter("They log in")
     position = await temas.accept([visitor.logs_in(), visitor.declines(NEWSLETTER)])
@@ -78,14 +79,13 @@ async def login(temas: Temas, screen: Screen, visitor: Visitor) -> View:
     view = await temas.profile(f"email:{visitor.email}", after=position)
     screen.say(f"{_milliseconds(began)} after the login was accepted, asked for by e-mail address:")
     screen.show(tables.profile(view))
-    return view
 
 
-async def order(temas: Temas, screen: Screen, visitor: Visitor) -> View:
+async def order(temas: Temas, screen: Screen, visitor: Visitor) -> None:
     """They buy something: how soon it shows, and what it changes in the scores."""
     screen.chapter("They buy a record")
     person = visitor.customer
-    before = await _until(lambda: temas.scores(person), lambda scores: scores.engagement is not None)
+    before = await _until(lambda: temas.scores(person), _has_engaged)
     position = await temas.accept([visitor.orders(ORDER_TOTAL)])
     began = time.perf_counter()
     view = await temas.profile(person, after=position)
@@ -93,21 +93,19 @@ async def order(temas: Temas, screen: Screen, visitor: Visitor) -> View:
     after = await _until(lambda: temas.scores(person), _has_order)
     in_scores = _milliseconds(began)
     scored = await _until(lambda: temas.profile(person), lambda view: _shows(view, after))
-    await _until(lambda: temas.decide(person, PLACEMENT, OFFERS_AT_ONCE), lambda decided: _knows(decided, scored))
+    await _until(lambda: _asked(temas, person), lambda decided: _knows(decided, scored))
     screen.say(f"{view.computed.order_count} order worth {view.computed.order_value:.2f}. After it was accepted it was")
     screen.say(f"in the profile within {in_profile}, in the scores within {in_scores}, and in what decisions")
     screen.say(f"are made from, scores included, within {_milliseconds(began)}.")
     screen.show(tables.scores(before, after))
-    return scored
 
 
-async def decision(temas: Temas, screen: Screen, visitor: Visitor, view: View) -> tuple[Decision, Sequence[Candidate]]:
+async def decision(temas: Temas, screen: Screen, visitor: Visitor) -> tuple[Decision, Sequence[Candidate]]:
     """What to offer them now, and why not the rest."""
     screen.chapter("What to offer them now")
-    decided = await temas.decide(visitor.customer, PLACEMENT, OFFERS_AT_ONCE)
+    decided = await _asked(temas, visitor.customer)
     record = await temas.decision(decided.decision_id)
-    title = f"The decision, with every losing offer (profile version {decided.profile_version})"
-    screen.show(tables.decision(title, record.candidates, NAMES, _shown(decided)))
+    _show(screen, f"The decision, on profile version {decided.profile_version}", decided, record.candidates)
     return decided, record.candidates
 
 
@@ -127,29 +125,41 @@ async def feedback(
     said = [f"clicked “{NAMES[clicked]}”", *(f"dismissed “{NAMES[offer]}”" for offer in others)]
 
     async def next_decision() -> Sequence[Candidate]:
-        again = await temas.decide(visitor.customer, PLACEMENT, OFFERS_AT_ONCE)
+        again = await _asked(temas, visitor.customer)
         return (await temas.decision(again.decision_id)).candidates
 
     after = await _until(next_decision, lambda candidates: _has_learnt(before, candidates, clicked, others))
-    screen.say(
-        f"They {' and '.join(said)}. {_milliseconds(began)} after that was accepted, a decision is made differently:"
-    )
+    screen.say(f"They {' and '.join(said)}.")
+    screen.say(f"{_milliseconds(began)} after that was accepted, decisions are made differently:")
     screen.show(tables.changes(before, after, NAMES))
+
+
+async def _asked(temas: Temas, person: str) -> Decision:
+    """What the page would ask: the offers for `person`."""
+    return await temas.decide(person, PLACEMENT, OFFERS_AT_ONCE)
 
 
 # --- what is waited for ----------------------------------------------------------------------------------------------
 
 
 async def _until(ask: Callable[[], Awaitable[T]], enough: Callable[[T], bool]) -> T:
-    """Ask until the answer is `enough`. Raises DemoFailed when that takes too long."""
+    """Ask until there is an answer and it is `enough`. Raises DemoFailed when that takes too long."""
     until = time.monotonic() + PATIENCE
-    while not enough(answer := await ask()):
-        if time.monotonic() > until:
-            raise DemoFailed(
-                f"what was accepted has had no effect for {PATIENCE:.0f} s: `make status` and `make logs` may say why."
-            )
+    while time.monotonic() < until:
+        with contextlib.suppress(NotThere):
+            if enough(answer := await ask()):
+                return answer
         await asyncio.sleep(GLANCE)
-    return answer
+    raise DemoFailed(f"what was accepted has had no effect for {PATIENCE:.0f} s: see `make status` and `make logs`.")
+
+
+def _has_offers(decided: Decision) -> bool:
+    """Whether the offers that were just set up are known where decisions are made."""
+    return decided.silence != "no_offers"
+
+
+def _has_engaged(scores: Valuation) -> bool:
+    return scores.engagement is not None and scores.engagement.positive > 0
 
 
 def _has_order(scores: Valuation) -> bool:
@@ -176,9 +186,14 @@ def _has_learnt(
 # --- in words --------------------------------------------------------------------------------------------------------
 
 
+def _show(screen: Screen, title: str, decided: Decision, candidates: Sequence[Candidate]) -> None:
+    screen.show(tables.running(title, candidates, NAMES, _shown(decided)))
+    screen.show(tables.losing(candidates, NAMES))
+
+
 def _shown(decided: Decision) -> str:
     names = ", then ".join(NAMES[offer.offer_id] for offer in decided.offers)
-    return f"Shown: {names}" if names else f"Shown: nothing ({decided.silence})"
+    return f"Shown: {names or decided.silence}. Comes first: how likely that was, as logged with the decision."
 
 
 def _milliseconds(began: float) -> str:

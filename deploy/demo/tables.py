@@ -35,25 +35,30 @@ def change(before: str, after: str) -> str:
 
 
 def profile(view: View) -> Sheet:
-    """The unified view, with where each trait came from."""
-    rows = [(f"{known.kind}", known.value, f"since {_clock(known.since)}") for known in view.identifiers]
-    rows += [
-        (f"trait {name}", str(trait.value), f"{trait.source}, by touchpoint {trait.touchpoint_id}")
-        for name, trait in sorted(view.traits.items())
-    ]
+    """The unified view, with where each part of it came from."""
     channels = ", ".join(f"{count} by {channel}" for channel, count in sorted(view.touchpoints.channels.items()))
-    rows.append(("touchpoints", str(view.touchpoints.count), channels))
-    rows.append(("orders", str(view.computed.order_count), f"worth {figure(view.computed.order_value)}"))
-    rows.append(
-        ("stage", view.stage.name if view.stage else "–", f"since {_clock(view.stage.since)}" if view.stage else "")
-    )
-    rows.append(("segments", ", ".join(segment.id for segment in view.segments) or "–", ""))
-    return Sheet(
-        "The unified profile",
-        ("what", "value", "where from"),
-        rows,
-        f"profile {view.profile_id}, version {view.version}",
-    )
+    rows = [
+        *((known.kind, known.value, f"since {_clock(known.since)}") for known in view.identifiers),
+        *(
+            (f"trait {name}", str(trait.value), f"{trait.source}, by touchpoint {trait.touchpoint_id}")
+            for name, trait in sorted(view.traits.items())
+        ),
+        *(
+            (
+                f"consent to {purpose} in {channel}",
+                "given" if word.granted else "refused",
+                f"by touchpoint {word.touchpoint_id}",
+            )
+            for purpose, words in sorted(view.consent.items())
+            for channel, word in sorted(words.items())
+        ),
+        ("touchpoints", str(view.touchpoints.count), channels),
+        ("orders", str(view.computed.order_count), f"worth {figure(view.computed.order_value)}"),
+        *((("stage", view.stage.name, f"since {_clock(view.stage.since)}"),) if view.stage else ()),
+        *(("segment", segment.id, f"since {_clock(segment.since)}") for segment in view.segments),
+    ]
+    note = f"profile {view.profile_id}, version {view.version}"
+    return Sheet("The unified profile", ("what", "value", "where from"), rows, note)
 
 
 def scores(before: Valuation | None, after: Valuation) -> Sheet:
@@ -64,7 +69,7 @@ def scores(before: Valuation | None, after: Valuation) -> Sheet:
         return what, change(figure(old, decimals), figure(new, decimals)), meaning
 
     rows = [
-        row("engagement", "engagement", "score", 1, "0 to 100: contacts, each worth half as much after its half-life"),
+        row("engagement", "engagement", "score", 1, _for_and_against(after)),
         row("purchases", "purchases", "count", 0, "orders counted"),
         row("12-month value", "ltv", "value", 2, _interval(after)),
         row("expected purchases", "ltv", "expected_purchases", 2, "in the next 12 months"),
@@ -81,6 +86,14 @@ def _field(valuation: Valuation | None, part: str, field: str) -> float | None:
     return getattr(getattr(valuation, part, None), field, None)
 
 
+def _for_and_against(valuation: Valuation) -> str:
+    """Engagement is what speaks for the relationship, less what speaks against it, such as a refusal."""
+    engagement = valuation.engagement
+    if engagement is None:
+        return ""
+    return f"of 100; {figure(engagement.positive, 1)} points for, {figure(engagement.negative, 1)} against"
+
+
 def _interval(valuation: Valuation) -> str:
     ltv = valuation.ltv
     return f"between {figure(ltv.low)} and {figure(ltv.high)}, with 90 % confidence" if ltv else ""
@@ -90,16 +103,25 @@ def _horizon(valuation: Valuation) -> str:
     return f"of no further order in {valuation.churn.horizon_weeks} weeks" if valuation.churn else ""
 
 
-def decision(title: str, candidates: Sequence[Candidate], names: Mapping[str, str], note: str | None = None) -> Sheet:
-    """Every offer of the placement: those in the running by rank, then those that a gate stopped, with the reason."""
-    running = sorted((each for each in candidates if each.gate is None), key=lambda each: each.rank or len(candidates))
-    stopped = sorted((each for each in candidates if each.gate is not None), key=lambda each: each.offer_id)
+def running(title: str, candidates: Sequence[Candidate], names: Mapping[str, str], note: str) -> Sheet:
+    """The offers of the placement that no gate stopped, by rank, with their numbers."""
     rows = [
-        (str(each.rank or "–"), names.get(each.offer_id, each.offer_id), *_figures(each), _why(each))
-        for each in (*running, *stopped)
+        (str(each.rank or "–"), names.get(each.offer_id, each.offer_id), *_figures(each))
+        for each in sorted(candidates, key=lambda each: each.rank or len(candidates))
+        if each.gate is None
     ]
-    columns = ("#rank", "offer", "#click", "#then sale", "#value", "#score", "#comes first", "why not")
+    columns = ("#rank", "in the running", "#click", "#then sale", "#value", "#score", "#comes first")
     return Sheet(title, columns, rows, note)
+
+
+def losing(candidates: Sequence[Candidate], names: Mapping[str, str]) -> Sheet:
+    """Every other offer of the placement, with the first gate it failed."""
+    rows = [
+        (names.get(each.offer_id, each.offer_id), each.gate, each.reason or "")
+        for each in sorted(candidates, key=lambda each: each.offer_id)
+        if each.gate is not None
+    ]
+    return Sheet("And every losing offer, with why it lost", ("out of the running", "gate", "reason"), rows)
 
 
 def _figures(candidate: Candidate) -> tuple[str, ...]:
@@ -115,10 +137,6 @@ def _figures(candidate: Candidate) -> tuple[str, ...]:
     )
 
 
-def _why(candidate: Candidate) -> str:
-    return f"{candidate.gate}: {candidate.reason}" if candidate.gate else candidate.reason or ""
-
-
 def changes(before: Sequence[Candidate], after: Sequence[Candidate], names: Mapping[str, str]) -> Sheet:
     """How a decision differs from the one before it, for all offers that were in the running in one of them."""
     old, new = ({each.offer_id: each for each in side} for side in (before, after))
@@ -128,12 +146,16 @@ def changes(before: Sequence[Candidate], after: Sequence[Candidate], names: Mapp
             change(share(number(old[offer], "p_click"), 2), share(number(new[offer], "p_click"), 2)),
             change(figure(number(old[offer], "score"), 4), figure(number(new[offer], "score"), 4)),
             change(share(number(old[offer], "propensity"), 0), share(number(new[offer], "propensity"), 0)),
-            _why(new[offer]),
+            _why_out(new[offer]),
         )
         for offer in sorted(old.keys() & new.keys())
         if old[offer].gate is None or new[offer].gate is None
     ]
-    return Sheet("The decision before and after", ("offer", "#click", "#score", "#comes first", "why not"), rows)
+    return Sheet("The decision before and after", ("offer", "#click", "#score", "#comes first", "out of it now"), rows)
+
+
+def _why_out(candidate: Candidate) -> str:
+    return f"{candidate.gate}: {candidate.reason}" if candidate.gate else ""
 
 
 def number(candidate: Candidate, field: str) -> float | None:

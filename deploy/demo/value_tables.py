@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from deploy.demo.answers import Dropout, Expectation, Forecast, Model, RfmReport, Spending, ValueReport
+from deploy.demo.answers import Dropout, Expectation, Model, RfmReport, Spending, ValueReport
 from deploy.demo.tables import Sheet, figure, share
 
 
@@ -41,6 +41,11 @@ def _worth(fitted: Spending) -> str:
     return f"a purchase is worth {figure(fitted.p * fitted.v / (fitted.q - 1))} on average"
 
 
+def error(part: float | None) -> str:
+    """A forecast's error, with its sign."""
+    return "–" if part is None else f"{100 * part:+.1f} %"
+
+
 def best_customers(customers: Sequence[Expectation]) -> Sheet:
     """The most valuable customers by what we expected, with what they really did."""
     rows = [
@@ -61,27 +66,25 @@ def best_customers(customers: Sequence[Expectation]) -> Sheet:
 
 
 def totals(report: ValueReport) -> Sheet:
-    """All customers together: the model's forecast and the naive one, beside what came."""
-    after = report.purchases
+    """All customers together: what came, beside the model's forecast and the naive one."""
     rows: list[tuple[str, ...]] = []
-    if after:
+    if report.purchases:
+        after, model, naive = report.purchases, report.purchases.model, report.purchases.naive
+        what = f"purchases in the {figure(after.weeks, 0)} weeks after"
         rows += [
-            ("what really happened", figure(after.actual, 0), "", ""),
-            _forecast("Temas", after.model),
-            _forecast("naive: everybody goes on as before", after.naive),
+            (what, figure(after.actual, 0), figure(model.total, 0), figure(naive.total, 0)),
+            ("  error", "", error(model.error), error(naive.error)),
+            ("  correlation over customers", "", figure(model.correlation, 3), figure(naive.correlation, 3)),
         ]
-    note = f"expected of all customers in 12 months: {figure(report.ltv)}"
     if report.cumulative:
-        predicted, actual = report.cumulative.predicted, report.cumulative.actual
-        note += f"; repeat purchases since each one's first: {figure(predicted, 0)} predicted, {figure(actual, 0)} real"
-    weeks = figure(after.weeks, 0) if after else "–"
-    title = f"Purchases of {figure(report.customers, 0)} customers in the {weeks} weeks after"
-    return Sheet(title, ("forecast", "#purchases", "#error", "#correlation"), rows, note)
-
-
-def _forecast(name: str, forecast: Forecast) -> tuple[str, ...]:
-    error = "–" if forecast.error is None else f"{100 * forecast.error:+.1f} %"
-    return name, figure(forecast.total, 0), error, figure(forecast.correlation, 3)
+        whole = report.cumulative
+        rows += [
+            ("all purchases but each one's first", figure(whole.actual, 0), figure(whole.predicted, 0), ""),
+            ("  error", "", error(whole.predicted / whole.actual - 1 if whole.actual else None), ""),
+        ]
+    note = f"expected of all {figure(report.customers, 0)} customers in the next 12 months: {figure(report.ltv)}"
+    title = "All customers: what we expected, and what they did"
+    return Sheet(title, ("", "#really", "#Temas", "#naive: as before"), rows, note)
 
 
 def rfm(report: RfmReport) -> Sheet:

@@ -124,7 +124,7 @@ def _print_line(name: str, line: str, *, alone: bool) -> None:
 def main() -> None:
     """Run the command line; what can't be done is said in one sentence, with exit code 1."""
     try:
-        app()
+        app(prog_name="python -m deploy.local")
     except (Refused, OSError) as error:
         Console(stderr=True, soft_wrap=True).print(f"[red]{sentence(error)}[/]", highlight=False)
         sys.exit(1)

@@ -55,6 +55,7 @@ def _own_pid_file(home: Home) -> Iterator[None]:
 
 def main() -> None:
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it reports every try to reach a Kafka that still starts
     try:
         supervise(Settings.from_environment())
     except (Refused, OSError) as error:

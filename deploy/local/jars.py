@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -73,6 +74,8 @@ def _fetch(place: Path, progress: Progress, pins: Mapping[str, str]) -> None:
     """Fetch all into a Maven repository of our own, check them, and only then put them at `place`, all at once."""
     from deploy.local.maven import fetched  # noqa: PLC0415 - .4 s to import, and needed once in a machine's life
 
+    for abandoned in place.parent.glob("fetching-*"):
+        shutil.rmtree(abandoned)
     with tempfile.TemporaryDirectory(dir=place.parent, prefix="fetching-") as draft:
         found: dict[str, Path] = {}
         for jar in fetched(COORDINATES, Path(draft) / "maven"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import logging
 import os
 import shutil
 import uuid
@@ -20,9 +19,6 @@ from deploy.local.jars import KAFKA
 from deploy.local.processes import Command, run_once
 from deploy.local.program import Program
 from deploy.local.settings import LOOPBACK
-
-# While Kafka starts, its client would report every try to connect, loudly.
-logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
 JVM = (
     "-Xms128m",
@@ -74,7 +70,7 @@ log.cleaner.dedupe.buffer.size=16777216
 
 def program(home: Home, port: int, controller: int, java: Path, jars: Path) -> Program:
     """Kafka on `port`, its data in `home`; `controller` is the port that it talks to itself on."""
-    run = (str(java), *JVM, "-cp", f"{jars}/*")
+    run = (str(java), *JVM, f"-Djava.io.tmpdir={home.kafka / 'tmp'}", "-cp", f"{jars}/*")
     properties = home.kafka / "server.properties"
     return Program(
         title=f"Kafka {KAFKA}",
@@ -89,6 +85,8 @@ async def prepare(home: Home, port: int, controller: int, run: tuple[str, ...]) 
     """Write the settings, and format the data folder where there is none. Raises Refused where it is half there."""
     data, properties = home.kafka / "data", home.kafka / "server.properties"
     home.kafka.mkdir(mode=0o700, exist_ok=True)
+    shutil.rmtree(home.kafka / "tmp", ignore_errors=True)  # of a Kafka that was killed: it unpacks libraries there
+    (home.kafka / "tmp").mkdir()
     if not data.exists():
         await _format(home, run)
     elif not (data / "meta.properties").exists():

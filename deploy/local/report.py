@@ -24,13 +24,12 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """A program that the supervisor keeps running. `ready` is how it was last seen; `started` is in Unix seconds."""
+    """A program that the supervisor keeps running. `ready`: it has served since it was last started."""
 
     port: int | None
     pid: int | None = None
     ready: bool = False
     restarts: int = 0
-    started: float = 0.0
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):

@@ -98,7 +98,7 @@ class Keeper:
         if self.program.prepare:
             await self.program.prepare()
         child = await Child.start(self.program.command, self._home)
-        self._show(pid=child.pid, ready=False, started=time.time())
+        self._show(pid=child.pid, ready=False)
         log.info("%s started, process %d", self.program.name, child.pid)
         ended, announced = asyncio.create_task(child.wait()), asyncio.create_task(self._announce())
         try:

@@ -65,12 +65,16 @@ def build(settings: Settings, clock: Clock = system_clock) -> FastAPI:
 @asynccontextmanager
 async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock) -> AsyncIterator[None]:
     """Everything that the service is made of, while the block lasts."""
-    async with Kafka.open(settings.kafka, health) as kafka, Database.open(settings.database) as database:
+    async with (
+        Kafka.open(settings.kafka, health) as kafka,
+        Database.open(settings.database) as database,
+        Database.open(settings.database) as reads,
+    ):
         await kafka.require((topics.TOUCHPOINTS, topics.PROFILES, *topics.given_by(SERVICE)))
 
         knowledge = await _knowledge(database, settings)
         customers = Customers(
-            database, clock=clock, patience=settings.patience, look_back=LOOK_BACK, remembered=settings.remembered
+            reads, clock=clock, patience=settings.patience, look_back=LOOK_BACK, remembered=settings.remembered
         )
         learning = Learning(database, clock=clock, windows=settings.windows, at_once=settings.sweep_batch)
         records = DecisionLog(kafka.log(topics.DECISIONS), limit=settings.records_limit)

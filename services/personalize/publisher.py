@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from itertools import islice
 from typing import NamedTuple
 
 import msgspec
@@ -20,8 +21,8 @@ log = structlog.get_logger(__name__)
 AT_ONCE = 500
 """Records in one append."""
 
-GATHER = 0.02
-"""Seconds to wait for more records before appending: nobody waits for them, and one append costs as much as twenty."""
+GATHER = 0.2
+"""Seconds to wait for more records before appending. Nobody waits for them, and whoever reads them pays by the batch."""
 
 RECENT = 500
 """Records that can be found here before they are in the database: some seconds' worth, some ten megabytes."""
@@ -66,25 +67,29 @@ class DecisionLog:
 
     async def publish(self) -> int:
         """Append some of what waits; give how many. They stop waiting once acknowledged. Raises LogUnavailable."""
-        if not self.waiting:
-            return 0
-        await asyncio.sleep(GATHER)
-        batch = [self.waiting[place] for place in range(min(AT_ONCE, len(self.waiting)))]
-        await self.log.append(batch)
-        for record in batch:
-            self.waiting.popleft()
-            self._grown(-len(record.value))
-        return len(batch)
+        if self.waiting and len(self.waiting) < AT_ONCE:
+            await asyncio.sleep(GATHER)
+        return await self._append()
 
     async def flush(self, seconds: float) -> None:
         """Append all that waits, for at most `seconds`: the process is about to end."""
         try:
             async with asyncio.timeout(seconds):
-                while await self.publish():
+                while await self._append():
                     pass
         except (LogUnavailable, TimeoutError):
             metrics.RECORDS_DROPPED.inc(len(self.waiting))
             log.critical("decision records were lost: Kafka did not take them in time", records=len(self.waiting))
+
+    async def _append(self) -> int:
+        if not self.waiting:
+            return 0
+        batch = list(islice(self.waiting, AT_ONCE))
+        await self.log.append(batch)
+        for record in batch:
+            self.waiting.popleft()
+            self._grown(-len(record.value))
+        return len(batch)
 
     def _grown(self, by: int) -> None:
         self.size += by

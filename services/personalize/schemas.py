@@ -41,8 +41,8 @@ def _modest(value: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"must not be nested more than {DEEPEST} levels deep")
     try:
         size = len(msgspec.json.encode(value))
-    except (UnicodeEncodeError, OverflowError):
-        raise ValueError("must hold only text in Unicode, and whole numbers of at most 64 bits") from None
+    except UnicodeEncodeError:
+        raise ValueError("must hold only text that Unicode can write: this has half of a surrogate pair") from None
     if size > LARGEST:
         raise ValueError(f"must have at most {LARGEST} bytes, this has {size}")
     return value

@@ -16,8 +16,6 @@ from shared.db import Database
 from shared.events import Identified, Membership, Profiled, View, encode
 from shared.kafka import Kafka
 
-Records = list[tuple[bytes, bytes]]
-
 
 class ProfilePublisher:
     """Takes some dirty profiles, writes what they have become, sends it, and only then lets go of them.

@@ -4,7 +4,35 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import msgspec
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from shared.events import View
+
+
+def _without_references(node: Any, definitions: dict[str, Any]) -> Any:
+    """A JSON Schema with its definitions put where they are referred to: OpenAPI keeps them in another place."""
+    if isinstance(node, list):
+        return [_without_references(each, definitions) for each in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" in node:
+        return _without_references(definitions[node["$ref"].rpartition("/")[2]], definitions)
+    return {name: _without_references(each, definitions) for name, each in node.items() if name != "$defs"}
+
+
+def view_schema() -> dict[str, Any]:
+    """The JSON Schema of the view."""
+    schema = msgspec.json.schema(View)
+    inlined: dict[str, Any] = _without_references(schema, schema["$defs"])
+    return inlined
+
+
+TEXT = r"^[^\x00]*$"
+"""What PostgreSQL takes as text."""
+
+AnyText: Any = Annotated[str, msgspec.Meta(pattern=TEXT)]
+"""Such a text in a cursor."""
 
 
 class SegmentRule(BaseModel):
@@ -15,8 +43,8 @@ class SegmentRule(BaseModel):
         json_schema_extra={"example": {"name": "Big spenders", "rule": "computed.order_value > 100.0"}},
     )
 
-    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
-    rule: str = Field(min_length=1, description="In CEL; see the README for what a rule sees.")
+    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=TEXT)]
+    rule: str = Field(min_length=1, pattern=TEXT, description="In CEL; see the README for what a rule sees.")
 
 
 class Segment(BaseModel):

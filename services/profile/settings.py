@@ -31,8 +31,8 @@ class Settings(ServiceSettings):
     blocked: frozenset[str] = frozenset(
         {"null", "undefined", "none", "nil", "nan", "n/a", "-1", "unknown", "anonymous", "[object object]"}
     )
-    # Profiles in one publication: larger is cheaper for each, and later for the first.
-    publish_batch: int = Field(default=200, ge=1)
+    # Profiles in one publication: larger is cheaper for each, and later for the first. Each takes an advisory lock.
+    publish_batch: int = Field(default=200, ge=1, le=2_000)
     # Profiles marked in one transaction while a saved segment fills.
     fill_batch: int = Field(default=1_000, ge=1)
     # Seconds that a read with ?after= waits before it says `not_yet`.

@@ -85,7 +85,6 @@ EDGE = Table(
     Column("kind", _TEXT, primary_key=True),
     Column("at", _TIME, nullable=False),
     Column("touchpoint_id", _TEXT, nullable=False),
-    Index("edge_alias_by_owner", "owner_kind", "owner_value", postgresql_where=text("kind = 'alias'")),
 )
 
 # `marked_at`: since when it waits to be published. `membership`: a digest of what Kafka was last told of its members.

@@ -8,11 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
 
 from services.scoring.app import build
-from services.scoring.service.fitting import FitOrder, fit
 from services.scoring.service.models import Models
 from services.scoring.settings import SERVICE, Settings
 from shared import http, topics
@@ -64,10 +62,3 @@ def refit(
 async def _refit(settings: Settings, as_of: datetime | None, *, activate: bool) -> str:
     async with Database.open(settings.database) as database:
         return (await Models(database, system_clock).refit(as_of, activate=activate)).id
-
-
-@main.command(hidden=True)
-def fit_ordered() -> None:
-    """For the service itself: a fit in this process, ordered on standard input, answered on standard output."""
-    order = msgspec.json.decode(sys.stdin.buffer.read(), type=FitOrder)
-    sys.stdout.buffer.write(msgspec.json.encode(asyncio.run(fit(order))))

@@ -15,6 +15,7 @@ from shared.settings import DatabaseSettings, KafkaSettings, ServiceSettings, da
 
 SERVICE = "scoring"
 
+Weight = Annotated[float, Field(ge=-1e6, le=1e6)]
 # Days; under one, sums would keep thousands of digits.
 HalfLife = Annotated[float, Field(ge=1.0)]
 
@@ -35,7 +36,7 @@ class Settings(ServiceSettings):
     half_life: HalfLife = 30.0
     half_lives: dict[str, HalfLife] = Field(default_factory=dict)
     # Points by event name (calls other than track by their type), over the defaults; below zero speaks against.
-    weights: dict[str, float] = Field(default_factory=dict)
+    weights: dict[str, Weight] = Field(default_factory=dict)
     # Points of a track event that has no weight of its own.
     other_weight: float = Field(default=1.0, ge=0)
     # The decayed points that show as an engagement of 50.

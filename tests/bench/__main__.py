@@ -16,9 +16,12 @@ from rich.console import Console
 
 from tests.bench import answers, flow, ingest
 from tests.bench.load import Generator
-from tests.bench.rows import Row, show
+from tests.bench.rows import Row, megabytes, show
 from tests.bench.run import Run
-from tests.bench.stack import SERVICES, BenchFailed, own_stack
+from tests.bench.stack import PROCESSES, SERVICES, BenchFailed, own_stack
+
+PLAIN_WIDTH = 130
+"""Columns without a terminal."""
 
 Measurement = Callable[[Run], Awaitable[list[Row]]]
 
@@ -31,10 +34,9 @@ async def start(run: Run) -> list[Row]:
 
 async def memory(run: Run) -> list[Row]:
     """Resident memory, after everything before."""
-    processes = (*SERVICES, "kafka", "postgres")
-    return [Row("memory after all this (RSS)", "")] + [
-        Row(f"  {name}", f"{run.stack.resident(name) / 2**20:.0f} MB", "", "", "250 MB" if name in SERVICES else "")
-        for name in processes
+    return [Row("memory after all this", "")] + [
+        Row(f"  {name}", megabytes(run.stack.resident(name)), "", "", "250 MB" if name in SERVICES else "")
+        for name in PROCESSES
     ]
 
 
@@ -90,6 +92,8 @@ def main(
 ) -> None:
     """Measure Temas on this machine."""
     console = Console(highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = PLAIN_WIDTH
     if unknown := set(only or ()) - set(MEASUREMENTS):
         console.print(f"There is no measurement {', '.join(sorted(unknown))}: there are {', '.join(MEASUREMENTS)}.")
         sys.exit(2)

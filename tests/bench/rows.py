@@ -8,25 +8,32 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
+from tests.bench.load import Outcome
+
 
 @dataclass(frozen=True)
 class Row:
-    """One line. `limit` is what the machine gave, in this run, to the least that could do the same; `share` of it."""
+    """One line. `limit` is what the machine gave, in this run, to `limited_by`; `share` is what we made of that."""
 
     what: str
     measured: str
     limit: str = ""
     share: str = ""
     budget: str = ""
+    limited_by: str = ""
 
 
 def per_second(count: float) -> str:
     return f"{count:,.0f} /s"
 
 
-def milliseconds(*seconds: float) -> str:
+def milliseconds(outcome: Outcome) -> str:
     """p50 and p99."""
-    return " / ".join(f"{1000 * each:.1f}" for each in seconds) + " ms"
+    return " / ".join(f"{1000 * outcome.percentile(percent):.1f}" for percent in (50, 99)) + " ms"
+
+
+def megabytes(count: int) -> str:
+    return f"{count / 2**20:.0f} MB"
 
 
 def share(part: float, whole: float) -> str:
@@ -38,6 +45,8 @@ def show(console: Console, rows: Sequence[Row], note: str) -> None:
     table.add_column("what")
     for name in ("measured", "limit of this run", "share", "budget"):
         table.add_column(name, justify="right")
+    table.add_column("the limit is that of")
     for row in rows:
-        table.add_row(row.what, row.measured, row.limit, row.share, row.budget)
+        if row.what or row.measured or row.limit:
+            table.add_row(row.what, row.measured, row.limit, row.share, row.budget, row.limited_by)
     console.print(table)

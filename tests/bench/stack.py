@@ -18,6 +18,7 @@ import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES = ("ingest", "profile", "scoring", "personalize")
+PROCESSES = (*SERVICES, "kafka", "postgres")
 PREFIX = "bench."
 """Of the topics that the bench's own ingest writes: nobody reads those, so ingest is measured by itself."""
 
@@ -69,7 +70,14 @@ class Stack:
 
     def resident(self, name: str) -> int:
         """The bytes that a process of the stack, with its children, holds in memory."""
-        return resident(int((self.home / "run" / f"{name}.pid").read_text()))
+        return resident(self._pid(name))
+
+    def busy(self) -> Mapping[str, float]:
+        """Seconds of a core that each process of the stack, with its children, has used so far."""
+        return {name: _busy(self._pid(name)) for name in PROCESSES}
+
+    def _pid(self, name: str) -> int:
+        return int((self.home / "run" / f"{name}.pid").read_text())
 
 
 @dataclass(frozen=True)
@@ -150,3 +158,9 @@ def resident(pid: int) -> int:
 def _resident(process: psutil.Process) -> int:
     full = process.memory_full_info()
     return getattr(full, "pss", full.rss)
+
+
+def _busy(pid: int) -> float:
+    process = psutil.Process(pid)
+    times = [each.cpu_times() for each in (process, *process.children(recursive=True))]
+    return sum(each.user + each.system for each in times)

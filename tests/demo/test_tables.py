@@ -18,14 +18,14 @@ def stopped(offer: str, gate: str, reason: str) -> Candidate:
     return Candidate(offer_id=offer, gate=gate, reason=reason)  # type: ignore[arg-type]  # one of the gates
 
 
-def test_a_decision_lists_the_running_by_rank_and_then_why_the_others_lost() -> None:
-    sheet = tables.decision(
-        "", [stopped("a", "consent", "no word on newsletter"), offered("b", 2, 0.1), offered("c", 1, 0.3)], NAMES
-    )
+def test_a_decision_has_the_running_by_rank_and_the_losing_with_why() -> None:
+    candidates = [stopped("a", "consent", "no word on newsletter"), offered("b", 2, 0.1), offered("c", 1, 0.3)]
 
-    assert [row[1] for row in sheet.rows] == ["Plums", "Pears", "Apples"]
-    assert sheet.rows[-1][-1] == "consent: no word on newsletter"
-    assert all(len(row) == len(sheet.columns) for row in sheet.rows)
+    running, losing = tables.running("", candidates, NAMES, ""), tables.losing(candidates, NAMES)
+
+    assert [row[1] for row in running.rows] == ["Plums", "Pears"]
+    assert losing.rows == [("Apples", "consent", "no word on newsletter")]
+    assert all(len(row) == len(sheet.columns) for sheet in (running, losing) for row in sheet.rows)
 
 
 def test_changes_show_both_figures_of_what_was_in_the_running() -> None:
@@ -75,8 +75,13 @@ def test_totals_stand_beside_the_naive_forecast_with_their_errors() -> None:
     after = Holdout(39.0, 10, 100, Forecast(105.0, 0.05, 0.63), Forecast(155.0, 0.55, None))
     sheet = value_tables.totals(ValueReport(10, 700.0, 900.0, 300.0, after, Cumulative(210.4, 205)))
 
-    assert [row[1:] for row in sheet.rows] == [("100", "", ""), ("105", "+5.0 %", "0.630"), ("155", "+55.0 %", "–")]
-    assert "210 predicted, 205 real" in (sheet.note or "")
+    assert [row[1:] for row in sheet.rows] == [
+        ("100", "105", "155"),
+        ("", "+5.0 %", "+55.0 %"),
+        ("", "0.630", "–"),
+        ("205", "210", ""),
+        ("", "+2.6 %", ""),
+    ]
 
 
 def test_a_customer_is_named_by_their_identifier_where_one_is_known() -> None:

@@ -13,12 +13,15 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from msgspec.structs import replace
+from prometheus_client import REGISTRY
+from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
+from services.personalize.publisher import DecisionLog
 from services.personalize.tables import METADATA
 from shared import topics
 from shared.clock import system_clock
-from shared.events import Computed, Consent, Touchpoint, View, encode
+from shared.events import Computed, Consent, Profiled, Touchpoint, View, encode
 from tests.builders import touchpoint
 from tests.personalize.desk import Desk, make_topics, open_desk, settings, until, view
 from tests.servers import Installation, Servers
@@ -42,6 +45,10 @@ def feedback(step: str, decision: Mapping[str, Any], offer: str, **rest: Any) ->
 
 def p_click(candidates: Mapping[str, Mapping[str, Any]], offer: str) -> float:
     return float(candidates[offer]["numbers"]["p_click"])
+
+
+def dropped() -> float:
+    return REGISTRY.get_sample_value("temas_personalize_decision_records_dropped_total") or 0.0
 
 
 # --- the read model --------------------------------------------------------------------------------------------------
@@ -257,27 +264,56 @@ async def test_without_the_database_a_decision_still_comes(breakable_servers: Se
             await until(lambda: desk.rows("SELECT 1 FROM decision WHERE decision_id = :id", id=known["decision_id"]))
 
 
-async def test_a_database_that_hangs_holds_no_decision_up(breakable_servers: Servers) -> None:
-    async with breakable_servers.installation() as installation:
-        await make_topics(installation)
-        async with open_desk(settings(installation, patience=0.05)) as desk:
-            await desk.put_offer("tea")
-            breakable_servers.postgres.pause()
-            try:
-                began = time.monotonic()
-                decisions = [await desk.decide(f"anonymous_id:a-{number}") for number in range(100)]
-                seconds = time.monotonic() - began
-            finally:
-                breakable_servers.postgres.resume()
-            assert all(decision["offers"] and "profile" in decision["degraded"] for decision in decisions)
-            assert seconds < 6, "64 of them wait 50 ms, the others not at all"
+async def test_a_database_that_hangs_holds_no_decision_up(installation: Installation) -> None:
+    await make_topics(installation)
+    async with open_desk(settings(installation, patience=0.1)) as desk:
+        await desk.put_offer("tea")
+        async with desk.database.begin() as work:
+            await work.execute(text("LOCK TABLE customer_identifier IN ACCESS EXCLUSIVE MODE"))
+            began = time.monotonic()
+            decisions = [await desk.decide(f"anonymous_id:a-{number}") for number in range(100)]
+            seconds = time.monotonic() - began
+        assert all(decision["offers"] and "profile" in decision["degraded"] for decision in decisions)
+        assert seconds < 12, "64 of them wait a tenth of a second, the others not at all"
 
-            async def well() -> bool:
-                return not (await desk.decide())["degraded"]
+        async def well() -> bool:
+            return not (await desk.decide())["degraded"]
 
-            await until(well)
+        await until(well)
 
 
+async def test_a_decision_says_when_views_come_late(desk: Desk) -> None:
+    late = view("user_id:u-1")
+    event = Profiled(id="p-u-1:1", source="profile", time=system_clock() - timedelta(minutes=1), data=late)
+    await desk.kafka.log(topics.PROFILES).append([(b"p-u-1", encode(event))])
+
+    async def said() -> bool:
+        return bool((await desk.decide())["degraded"] == ["behind"])
+
+    await until(said)
+
+
+async def test_records_wait_for_kafka_within_bounds(desk: Desk) -> None:
+    await desk.put_offer("tea")
+    record = desk.app.state.decisions.records.find((await desk.decide())["decision_id"])
+    ids = [f"waiting-{number}" for number in range(10)]
+    size = len(encode(replace(record, id=ids[0], data=replace(record.data, decision_id=ids[0]))))
+    log = DecisionLog(desk.kafka.log(topics.DECISIONS), limit=5 * size)
+    lost = dropped()
+    for each in ids:
+        log.put(replace(record, id=each, data=replace(record.data, decision_id=each)))
+    assert dropped() - lost == 5
+    await log.flush(5.0)
+    assert log.size == 0
+    kept = "SELECT decision_id FROM decision WHERE decision_id LIKE 'waiting-%' ORDER BY 1"
+
+    async def written() -> bool:
+        return [row.decision_id for row in await desk.rows(kept)] == ids[:5]
+
+    await until(written)
+
+
+@pytest.mark.filterwarnings("ignore:Did not recognize type 'xid8'")
 async def test_the_tables_are_what_the_migrations_make(desk: Desk) -> None:
     def differences(connection: Connection) -> list[Any]:
         context = MigrationContext.configure(connection, opts={"compare_type": True})

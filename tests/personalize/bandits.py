@@ -24,7 +24,7 @@ Choices = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class World:
-    """features: (rounds, d), the first of which is always 1. chances: (rounds, arms) of a click. clicks: the same, drawn."""
+    """features: (rounds, d), the first always 1. chances: (rounds, arms) of a click. clicks: the same, drawn."""
 
     features: Floats
     chances: Floats
@@ -59,24 +59,33 @@ class World:
 def ours(
     world: World, seed: int, *, batch: int, alpha: Callable[[float], float] = temperature, rate: float = 0.1
 ) -> Choices:
-    """What our learner chooses, each round by one draw, fitted anew after each batch. `rate` is what it begins with."""
+    """What our learner chooses, each round by a draw of its own, fitted anew after each batch. `rate` is its prior."""
     random = np.random.default_rng(seed)
-    arms = world.chances.shape[1]
-    chosen = np.zeros(len(world.features), np.intp)
-    for start in range(0, len(chosen), batch):
-        taught = slice(0, start)
-        clicks = world.clicks[np.arange(start), chosen[taught]].astype(float)
-        evidence = _evidence(arms, chosen[taught], world.features[taught], clicks)
+    arms, rounds = world.chances.shape[1], len(world.features)
+    kinds, kind = np.unique(world.features, axis=0, return_inverse=True)
+    kind = kind.ravel()
+    worth, counts = Worth(np.ones(arms), np.zeros(arms)), np.zeros((arms, len(kinds), 2))
+    chosen = np.zeros(rounds, np.intp)
+    for start in range(0, rounds, batch):
+        evidence = _evidence(counts, kinds)
         head = fit(evidence, evidence.counts[:, 0], evidence.counts[:, 1], Prior(rate))
         rows = np.array([evidence.offers.index(str(arm)) if str(arm) in evidence.offers else -1 for arm in range(arms)])
-        worth = Worth(np.ones(arms), np.zeros(arms))
-        there = world.features[start : start + batch]
-        kinds, kind = np.unique(there, axis=0, return_inverse=True)
-        for number, x in enumerate(kinds):
-            members = start + np.flatnonzero(kind.ravel() == number)
-            scores = draws([head.log_odds(rows, x)], [alpha(head.base_rate)], worth, random, len(members))
-            chosen[members] = scores.argmax(axis=1)
+        now = np.arange(start, min(start + batch, rounds))
+        for number in np.unique(kind[now]):
+            members = now[kind[now] == number]
+            odds = head.log_odds(rows, kinds[number])
+            chosen[members] = draws([odds], [alpha(head.base_rate)], worth, random, len(members)).argmax(axis=1)
+        clicked = world.clicks[now, chosen[now]]
+        np.add.at(counts, (chosen[now], kind[now]), np.column_stack([np.ones_like(clicked), clicked]))
     return chosen
+
+
+def _evidence(counts: Floats, kinds: Floats) -> Evidence:
+    """`counts` (arms, kinds, 2) of impressions and clicks, as feedback leaves them."""
+    arm, kind = np.nonzero(counts[..., 0])
+    seen, owner = np.unique(arm, return_inverse=True)
+    both = counts[arm, kind]
+    return Evidence.of([str(each) for each in seen], owner, kinds[kind], np.hstack([both, np.zeros_like(both)]))
 
 
 def linucb(world: World, seed: int, *, batch: int, alpha: float = 1.0) -> Choices:
@@ -93,15 +102,3 @@ def linucb(world: World, seed: int, *, batch: int, alpha: float = 1.0) -> Choice
         teach = peer.partial_fit if start else peer.fit
         teach(chosen[now].tolist(), clicks.tolist(), world.features[now])
     return chosen
-
-
-def _evidence(arms: int, chosen: Choices, features: Floats, clicks: Floats) -> Evidence:
-    """Rounds counted by arm and features, as feedback is."""
-    if not len(chosen):
-        return Evidence.of([], chosen, features, np.zeros((0, 4)))
-    cells, cell = np.unique(np.column_stack([chosen, features]), axis=0, return_inverse=True)
-    counts = np.zeros((len(cells), 4))
-    np.add.at(counts[:, 0], cell.ravel(), 1)
-    np.add.at(counts[:, 1], cell.ravel(), clicks)
-    seen, owner = np.unique(cells[:, 0].astype(int), return_inverse=True)
-    return Evidence.of([str(arm) for arm in seen], owner, cells[:, 1:], counts)

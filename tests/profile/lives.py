@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from services.profile.domain.fragment import Fragment, absorbed
 from services.profile.domain.graph import Limits
-from services.profile.domain.identity import Blocked, Contact, Edge, contact, said
+from services.profile.domain.identity import Blocked, Edge, Owned, owned, said
 from services.profile.domain.when import When
 from shared.events import Identifier, Touchpoint
 from tests import builders
@@ -27,18 +27,18 @@ def touchpoint(id: str, minutes: float = 0, name: str | None = None, **rest: Any
     return builders.touchpoint(name, id=id, at=after(minutes), **rest)
 
 
-def contacts(life: Iterable[Touchpoint]) -> list[Contact]:
-    return [contact(each, BLOCKED) for each in life]
+def _owned(life: Iterable[Touchpoint]) -> list[Owned]:
+    return [owned(each, BLOCKED) for each in life]
 
 
 def stated(life: Iterable[Touchpoint]) -> dict[Edge, When]:
     """All that `life` states about identifiers."""
-    return said(contacts(life), BLOCKED)
+    return said(_owned(life), BLOCKED)
 
 
 def added(life: Iterable[Touchpoint]) -> dict[Identifier, Fragment]:
     """What `life` adds to each fragment."""
-    return absorbed(contacts(life), UTC)
+    return absorbed(_owned(life), UTC)
 
 
 def page(id: str, minutes: float = 0, **who: Any) -> Touchpoint:

@@ -80,7 +80,7 @@ class Office:
             model = await self.get(f"/v1/models/{answer.json()['id']}")
             return model if model["status"] != "fitting" else None
 
-        return await until(ended, within=60)
+        return await until(ended, within=120)
 
     async def tell(self, *touchpoints: Touchpoint) -> None:
         """Append touchpoints to the log, as ingest does."""

@@ -10,21 +10,23 @@ from services.personalize.service.decisions import Decisions
 from services.personalize.service.offers import Offers
 from shared.db import Database
 
+# Dependencies are coroutines throughout: FastAPI would run plain functions in a thread, at a quarter of a millisecond.
+
 OfferId = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", examples=["free-delivery"])]
 DecisionId = Annotated[str, Path(pattern=r"^[A-Za-z0-9-]{1,100}$")]
 
 
-def _decisions(request: Request) -> Decisions:
+async def _decisions(request: Request) -> Decisions:
     decisions: Decisions = request.app.state.decisions
     return decisions
 
 
-def _offers(request: Request) -> Offers:
+async def _offers(request: Request) -> Offers:
     offers: Offers = request.app.state.offers
     return offers
 
 
-def _database(request: Request) -> Database:
+async def _database(request: Request) -> Database:
     database: Database = request.app.state.database
     return database
 

@@ -15,6 +15,7 @@ from services.personalize import metrics
 from services.personalize.domain.customers import Known
 from services.personalize.store import customers
 from services.personalize.store.customers import Found
+from services.personalize.store.reading import reader
 from shared.clock import Clock
 from shared.db import Database, Work, is_away
 from shared.events import Identifier, Profiled, View
@@ -41,25 +42,25 @@ class Answer(NamedTuple):
 
 
 class Customers:
-    """Who is asked about, by any identifier."""
+    """Who is asked about, by any identifier. `reads` is for questions alone, so that they keep no writer waiting."""
 
     def __init__(
-        self, database: Database, *, clock: Clock, patience: float, look_back: timedelta, remembered: int
+        self, reads: Database, *, clock: Clock, patience: float, look_back: timedelta, remembered: int
     ) -> None:
-        self.database = database
+        self.reads = reads
         self.clock = clock
         self.patience = patience
         self.look_back = look_back
         self.remembered = remembered
         self.recent: OrderedDict[Identifier, Found] = OrderedDict()
-        self.reads: set[asyncio.Task[Found | None]] = set()
+        self.under_way: set[asyncio.Task[Found | None]] = set()
         self.late_at: datetime | None = None
 
     # --- asked for a decision ----------------------------------------------------------------------------------------
 
     async def known(self, person: Identifier) -> Answer:
         """What is known of `person`. From memory, where the database does not answer within `patience` seconds."""
-        found = await self._read(person) if len(self.reads) < AT_ONCE else None
+        found = await self._read(person) if len(self.under_way) < AT_ONCE else None
         if found is not None:
             return Answer(_known(found), current=True)
         remembered = self.recent.get(person)
@@ -69,15 +70,15 @@ class Customers:
         """What the database says, if it says so in time. A late answer is not broken off, which would cost the
         connection: it still finds its way into memory."""
         read = asyncio.create_task(self._find(person))
-        self.reads.add(read)
-        read.add_done_callback(self.reads.discard)
+        self.under_way.add(read)
+        read.add_done_callback(self.under_way.discard)
         done, _ = await asyncio.wait([read], timeout=self.patience)
         return read.result() if done else None
 
     async def _find(self, person: Identifier) -> Found | None:
         try:
-            async with self.database.begin() as work:
-                found = await customers.find(work, person, self.clock() - self.look_back)
+            async with reader(self.reads) as connection:
+                found = await customers.find(connection, person, self.clock() - self.look_back)
         except Exception as error:
             if not is_away(error):
                 raise

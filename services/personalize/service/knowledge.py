@@ -27,9 +27,9 @@ log = structlog.get_logger(__name__)
 STALE = 5.0
 """Seconds without a look at the database after which decisions say that they rest on old knowledge."""
 
-REST, LONGEST_REST = 4.0, 0.5
-"""After fitting, rest that many times as long, but no more than that many seconds: a stream of feedback then costs a
-fifth of a core, and still shows within a second."""
+REST, SHORTEST_REST, LONGEST_REST = 4.0, 0.1, 0.5
+"""After a look that brought something, rest four times as long as it took, within these seconds: a stream of feedback
+then costs a fifth of a core, and still shows within a second."""
 
 
 class Knowledge:
@@ -73,7 +73,7 @@ class Knowledge:
         began = time.monotonic()
         for placement in sorted(taught):
             await self._fit(placement)
-        await asyncio.sleep(min(LONGEST_REST, REST * (time.monotonic() - began)))
+        await asyncio.sleep(min(LONGEST_REST, max(SHORTEST_REST, REST * (time.monotonic() - began))))
         return len(taught) + restocked
 
     def _restock(self, changed: Sequence[tuple[str, Offer | None]]) -> bool:

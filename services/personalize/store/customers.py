@@ -9,6 +9,7 @@ import msgspec
 from sqlalchemy import text
 
 from services.personalize.domain.customers import Exposure
+from services.personalize.store.reading import Reader
 from shared.db import Work
 from shared.events import Identifier, View
 
@@ -45,11 +46,11 @@ NAME = text("""
 """)
 # One round trip for all that a decision asks. `trail` follows redirects. Two profiles may claim an identifier that has
 # just moved, until both have been heard: then the choice is arbitrary, but the same each time.
-FIND = text("""
+FIND = """
     WITH RECURSIVE trail (profile_id, steps) AS (
         SELECT profile_id, 0 FROM (
-            SELECT profile_id FROM customer_identifier WHERE kind = :kind AND value = :value
-            UNION ALL SELECT :value WHERE :kind = 'profile_id'
+            SELECT profile_id FROM customer_identifier WHERE kind = $1 AND value = $2
+            UNION ALL SELECT $2 WHERE $1 = 'profile_id'
         ) AS claim
         UNION ALL
         SELECT redirect, steps + 1 FROM trail JOIN customer USING (profile_id)
@@ -59,16 +60,16 @@ FIND = text("""
         ORDER BY version DESC, profile_id LIMIT 1
     ), named AS (
         SELECT kind, value FROM customer_identifier JOIN person USING (profile_id)
-        UNION SELECT CAST(:kind AS text), CAST(:value AS text)
+        UNION SELECT $1, $2
     ), shown AS (
         SELECT offer_id, shown_at, accepted_at, dismissed_at FROM exposure JOIN named USING (kind, value)
-        WHERE greatest(shown_at, accepted_at, dismissed_at) > :since
-        ORDER BY shown_at DESC LIMIT :limit
+        WHERE greatest(shown_at, accepted_at, dismissed_at) > $3
+        ORDER BY shown_at DESC LIMIT $4
     )
     SELECT (SELECT CAST(view AS text) FROM person) AS view, array_agg(offer_id) AS offer_ids,
         array_agg(shown_at) AS shown, array_agg(accepted_at) AS accepted, array_agg(dismissed_at) AS dismissed
     FROM shown
-""")
+"""
 
 EXPOSURES = 2_000
 """Of one person, at most; the latest count. Nobody is shown more in the time that caps look back on, and robots are."""
@@ -101,11 +102,9 @@ async def _name(work: Work, views: Sequence[View]) -> None:
     await work.execute(NAME, keys)
 
 
-async def find(work: Work, person: Identifier, since: datetime) -> Found:
+async def find(reader: Reader, person: Identifier, since: datetime) -> Found:
     """What is known of `person`; exposures that something happened to after `since`, under all their identifiers."""
-    asked = {"kind": person.kind, "value": person.value, "since": since, "limit": EXPOSURES}
-    row = (await work.execute(FIND, asked)).one()
-    if row.offer_ids is None:
-        return Found(row.view, ())
-    columns = zip(row.offer_ids, row.shown, row.accepted, row.dismissed, strict=True)
-    return Found(row.view, tuple(Exposure(*column) for column in columns))
+    view, *columns = await reader.fetchrow(FIND, person.kind, person.value, since, EXPOSURES)
+    if columns[0] is None:
+        return Found(view, ())
+    return Found(view, tuple(Exposure(*exposure) for exposure in zip(*columns, strict=True)))

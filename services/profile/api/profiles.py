@@ -12,8 +12,8 @@ from fastapi import APIRouter, Path, Query, Response
 from sqlalchemy import Row
 
 from services.profile.api.desk import AtDesk, Desk
-from services.profile.errors import NotYet
-from services.profile.schemas import Refusal, TimelinePage
+from services.profile.errors import NotYet, ProfileNotFound
+from services.profile.schemas import TEXT, AnyText, Refusal, TimelinePage, view_schema
 from services.profile.service.reading import NOW
 from services.profile.store.timeline import Place
 from shared.clock import rfc3339
@@ -25,6 +25,9 @@ from shared.paging import DEFAULT_LIMIT, Cursor, Limit, cursor, place
 
 router = APIRouter(tags=["profiles"], responses={404: {"model": Refusal}, 503: {"model": Refusal}})
 
+AwareMoment: Any = Annotated[datetime, msgspec.Meta(tz=True)]
+"""With a time zone: PostgreSQL compares no others."""
+
 LOOK_AGAIN = 0.02
 """Seconds between two looks at what does not show yet: little beside the time that publishing takes."""
 
@@ -35,6 +38,7 @@ Person = Annotated[
         examples=["user_id:u-17"],
     ),
 ]
+Only = Annotated[str | None, Query(pattern=TEXT, max_length=500, description="Only touchpoints with this one.")]
 After = Annotated[
     str | None,
     Query(description="A `Temas-Position` from ingest: answer once that touchpoint shows.", examples=["0:1234,3:88"]),
@@ -49,18 +53,22 @@ async def timeline(
     *,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
-    channel: str | None = None,
-    name: str | None = None,
+    channel: Only = None,
+    name: Only = None,
 ) -> TimelinePage:
     identifier = _identifier(person)
-    before = Place(*place(cursor, datetime, str, str)) if cursor is not None else NOW
+    before = Place(*place(cursor, AwareMoment, AnyText, AnyText)) if cursor is not None else NOW
     rows = await desk.run(
         lambda work: desk.reading.timeline(identifier, work, limit=limit + 1, before=before, channel=channel, name=name)
     )
     return _page(rows, limit)  # type: ignore[return-value]  # a Response, of that model
 
 
-@router.get("/profiles/{person:path}", summary="Who this is: the unified view")
+@router.get(
+    "/profiles/{person:path}",
+    summary="Who this is: the unified view",
+    responses={200: {"content": {"application/json": {"schema": view_schema()}}}},
+)
 async def profile(person: Person, desk: AtDesk, after: After = None) -> Response:
     identifier = _identifier(person)
     position = parse_token(after) if after is not None else {}
@@ -87,9 +95,12 @@ async def _shown(desk: Desk, identifier: Identifier, position: dict[int, int]) -
 
 def _identifier(text: str) -> Identifier:
     try:
-        return Identifier.parse(text)
+        identifier = Identifier.parse(text)
     except ValueError as error:
         raise Invalid(str(error), details=[{"path": "person", "code": "invalid_identifier"}]) from None
+    if "\0" in text:  # PostgreSQL can't even be asked for it
+        raise ProfileNotFound(identifier)
+    return identifier
 
 
 def _page(rows: Sequence[Row[Any]], limit: int) -> Json:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import APIRouter, Path
 from sqlalchemy import Row
 
 from services.profile.api.desk import AtDesk
-from services.profile.schemas import Member, MemberPage, Refusal, Segment, SegmentPage, SegmentRule
+from services.profile.schemas import AnyText, Member, MemberPage, Refusal, Segment, SegmentPage, SegmentRule
 from shared.clock import rfc3339
 from shared.paging import DEFAULT_LIMIT, Cursor, Limit, cursor, place
 
@@ -31,7 +32,7 @@ async def get(segment_id: SegmentId, desk: AtDesk) -> Segment:
 
 @router.get("/segments", summary="All segments, by id")
 async def page(desk: AtDesk, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> SegmentPage:
-    (after,) = place(cursor, str) if cursor is not None else ("",)
+    (after,) = place(cursor, AnyText) if cursor is not None else ("",)
     rows = await desk.run(lambda work: desk.segments.page(after, limit + 1, work))
     segments = [_segment(row) for row in rows[:limit]]
     return SegmentPage(segments=segments, next=_next(segments[-1].id) if len(rows) > limit else None)
@@ -41,8 +42,8 @@ async def page(desk: AtDesk, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
 async def members(
     segment_id: SegmentId, desk: AtDesk, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
 ) -> MemberPage:
-    (after,) = place(cursor, str) if cursor is not None else (None,)
-    count, rows = await desk.run(lambda work: desk.segments.members(segment_id, after, limit + 1, work))
+    (after,) = place(cursor, UUID) if cursor is not None else (None,)
+    count, rows = await desk.run(lambda work: desk.segments.members(segment_id, after and str(after), limit + 1, work))
     profiles = [Member(profile_id=str(row.profile_id), since=rfc3339(row.since)) for row in rows[:limit]]
     return MemberPage(
         profiles=profiles, count=count, next=_next(profiles[-1].profile_id) if len(rows) > limit else None

@@ -16,7 +16,7 @@ import msgspec
 
 from services.profile.domain import consent, orders, traits
 from services.profile.domain.consent import Consents
-from services.profile.domain.identity import Contact
+from services.profile.domain.identity import Owned
 from services.profile.domain.orders import Orders
 from services.profile.domain.traits import Traits
 from services.profile.domain.when import When, earliest, latest
@@ -81,11 +81,11 @@ def fold(sides: Iterable[Fragment]) -> Fragment:
     )
 
 
-def absorbed(contacts: Iterable[Contact], zone: tzinfo) -> dict[Identifier, Fragment]:
-    """What a batch of contacts, each seen for the first time, adds to the fragment of each owner."""
+def absorbed(batch: Iterable[Owned], zone: tzinfo) -> dict[Identifier, Fragment]:
+    """What a batch of touchpoints, each seen for the first time, adds to the fragment of each owner."""
     parts: defaultdict[Identifier, list[Fragment]] = defaultdict(list)
-    for contact in contacts:
-        parts[contact.owner].append(fragment(contact.touchpoint, zone))
+    for each in batch:
+        parts[each.owner].append(fragment(each.touchpoint, zone))
     return {identifier: fold(fragments) for identifier, fragments in parts.items()}
 
 

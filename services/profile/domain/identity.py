@@ -91,7 +91,7 @@ Statements = Mapping[Edge, When]
 """Each statement with the first moment it was made."""
 
 
-class Contact(msgspec.Struct, frozen=True):
+class Owned(msgspec.Struct, frozen=True):
     """A touchpoint and whose it is: `owner` is the one identifier whose fragment it updates.
 
     That is the user's, else the visitor's. One of `ids`, the identifiers it was sent under, that is `blocked` owns it
@@ -104,18 +104,18 @@ class Contact(msgspec.Struct, frozen=True):
     blocked: tuple[Identifier, ...]
 
 
-def contact(touchpoint: Touchpoint, blocked: Blocked) -> Contact:
+def owned(touchpoint: Touchpoint, blocked: Blocked) -> Owned:
     """Whose `touchpoint` is."""
     named = _named(touchpoint.data)
     nobody = tuple(identifier for identifier in named if identifier.value in blocked)
     owner = named[0] if len(nobody) == len(named) else next(each for each in named if each not in nobody)
-    return Contact(touchpoint, owner, named, nobody)
+    return Owned(touchpoint, owner, named, nobody)
 
 
-def said(contacts: Iterable[Contact], blocked: Blocked) -> dict[Edge, When]:
-    """All statements in `contacts`, each with its first moment."""
+def said(batch: Iterable[Owned], blocked: Blocked) -> dict[Edge, When]:
+    """All statements in `batch`, each with its first moment."""
     first: dict[Edge, When] = {}
-    for each in contacts:
+    for each in batch:
         when = When(each.touchpoint.at, each.touchpoint.id)
         for edge in _edges(each, blocked):
             if edge not in first or when < first[edge]:
@@ -123,24 +123,24 @@ def said(contacts: Iterable[Contact], blocked: Blocked) -> dict[Edge, When]:
     return first
 
 
-def _edges(contact: Contact, blocked: Blocked) -> Iterator[Edge]:
-    call, whose = contact.touchpoint.data, contact.owner
+def _edges(said: Owned, blocked: Blocked) -> Iterator[Edge]:
+    call, whose = said.touchpoint.data, said.owner
     yield Edge("seen", whose, whose)
-    if whose in contact.blocked:
+    if whose in said.blocked:
         return
     if whose.kind == USER:
-        yield from _logins(contact)
+        yield from _logins(said)
         yield from _aliases(call, whose, blocked)
     for claimed in _claimed(call):
         if claimed.value not in blocked and len(claimed.value) <= LONGEST:
             yield Edge("claim", claimed, whose)
 
 
-def _logins(contact: Contact) -> Iterator[Edge]:
-    for visitor in contact.ids:
-        if visitor.kind == ANONYMOUS and visitor not in contact.blocked:
+def _logins(said: Owned) -> Iterator[Edge]:
+    for visitor in said.ids:
+        if visitor.kind == ANONYMOUS and visitor not in said.blocked:
             yield Edge("seen", visitor, visitor)
-            yield Edge("login", visitor, contact.owner)
+            yield Edge("login", visitor, said.owner)
 
 
 def _aliases(call: Call, user: Identifier, blocked: Blocked) -> Iterator[Edge]:

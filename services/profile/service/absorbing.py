@@ -8,7 +8,7 @@ from datetime import datetime, tzinfo
 from services.profile import metrics
 from services.profile.domain import fragment, graph, identity, linking
 from services.profile.domain.identity import Blocked, Statements
-from services.profile.domain.linking import Heard, Places
+from services.profile.domain.linking import Heard, Move, Places
 from services.profile.store import fragments, identities, profiles, scores, timeline
 from shared.clock import Clock
 from shared.db import Work
@@ -26,18 +26,18 @@ class Profiles:
 
     async def absorb(self, batch: Sequence[Touchpoint], work: Work) -> None:
         """Bring a batch's touchpoints, each seen for the first time, into the view."""
-        contacts = [identity.contact(touchpoint, self.blocked) for touchpoint in batch]
-        additions = fragment.absorbed(contacts, self.zone)
-        statements = identity.said(contacts, self.blocked)
+        owned = [identity.owned(touchpoint, self.blocked) for touchpoint in batch]
+        additions = fragment.absorbed(owned, self.zone)
+        statements = identity.said(owned, self.blocked)
         known = await identities.find(work, _identifiers(statements))
 
         heard = linking.sift(statements, known)
 
         await fragments.add(work, additions)
-        await timeline.add(work, contacts)
+        await timeline.add(work, owned)
         await self._relate(work, heard, known, additions.keys())
         metrics.ABSORBED.inc(len(batch))
-        metrics.BLOCKED.inc(sum(len(contact.blocked) for contact in contacts))
+        metrics.BLOCKED.inc(sum(len(each.blocked) for each in owned))
 
     async def keep_scores(self, batch: Sequence[Scored], work: Work) -> None:
         """Keep the newest scores of each profile, and have those shown that changed."""
@@ -50,63 +50,70 @@ class Profiles:
         await profiles.mark(work, changed, self.clock())
 
     async def _relate(self, work: Work, heard: Heard, known: Places, owners: Collection[Identifier]) -> None:
-        """Mark the profiles of `owners`, after what was heard is settled: whose each identifier is."""
-        now = self.clock()
+        """Settle whose each identifier is, after what was heard; and mark the profiles of `owners`."""
+        marks = Marks(work, self.clock())
         touched = {*owners, *_identifiers(heard.news)}
-        ids = {known[each].profile_id for each in touched if each in known}
-        marked = await profiles.mark(work, {id for id in ids if id is not None}, now)
-
+        await marks.add({known[each].profile_id for each in touched if each in known})
         await self._keep_evidence(work, heard)
         if heard.news:
             await identities.add(work, graph.standings(heard.news))
-            marked |= await self._relink(work, _identifiers(heard.news), marked, now)
-        await self._mark_strays(work, owners, marked, now)
+            await self._relink(work, _identifiers(heard.news), marks)
+        # Between our look at whose an owner was and our lock on that profile, the owner may have moved to another.
+        while await marks.add(await identities.profiles_of(work, owners)):
+            pass
 
     async def _keep_evidence(self, work: Work, heard: Heard) -> None:
         new = await identities.put_edges(work, {**heard.news, **heard.evidence})
         metrics.CONFLICTS.inc(sum(edge.kind == "login" and edge in heard.evidence for edge in new))
 
-    async def _relink(
-        self, work: Work, seeds: Collection[Identifier], marked: dict[str, int], now: datetime
-    ) -> dict[str, int]:
-        """Decide anew whose `seeds`, and all that hangs on them, are. Gives the profiles marked, with their versions.
+    async def _relink(self, work: Work, seeds: Collection[Identifier], marks: Marks) -> None:
+        """Decide anew whose `seeds`, and all that hangs on them, are; and bring the profiles in line."""
+        moved = await self._decide(work, seeds, marks)
+        settled = linking.settled(moved, marks.versions)
+        versions = marks.versions | {id: each.version for id, each in settled.items()}
 
-        What it decides by may have changed before the profiles concerned were locked: then it looks again.
-        """
-        marked, asked = dict(marked), set(marked)
-        while True:
-            found, aliases = await identities.component(work, seeds, self.limits)
-            standings = {identifier: place.standing for identifier, place in found.items()}
-            assignment = graph.resolve(standings, aliases, self.limits)
-            moved = linking.moves(found, assignment)
-
-            current = {found[seed].profile_id for seed in seeds}
-            unlocked = (linking.concerned(moved) | {id for id in current if id is not None}) - asked
-            asked |= unlocked
-            created = await profiles.create(work, linking.joined(moved) & unlocked, now)
-            marked |= created | await profiles.mark(work, unlocked - created.keys(), now)
-            if unlocked <= created.keys():
-                break
-
-        settled = linking.settled(moved, marked)
-        if settled:
-            await profiles.settle(work, settled)
-        versions = marked | {id: each.version for id, each in settled.items()}
+        await profiles.settle(work, settled)
         await identities.move(
             work, {move.identifier: (move.after, versions[move.after] if move.after else 0) for move in moved}
         )
         metrics.MERGED.inc(sum(each.redirect is not None for each in settled.values()))
-        metrics.OVER_LIMIT.inc(len(assignment.over & set(seeds)))
-        return marked
 
-    async def _mark_strays(
-        self, work: Work, owners: Collection[Identifier], marked: dict[str, int], now: datetime
-    ) -> None:
-        """Between our look at whose an owner is and our lock on that profile, the owner may have moved to another."""
-        asked = set(marked)
-        while strays := await identities.profiles_of(work, owners) - asked:
-            asked |= strays
-            await profiles.mark(work, strays, now)
+    async def _decide(self, work: Work, seeds: Collection[Identifier], marks: Marks) -> list[Move]:
+        """Who moves, with all profiles concerned marked and locked.
+
+        A profile that is locked only now may have changed since it was looked at: then look again.
+        """
+        while True:
+            found, aliases = await identities.component(work, seeds, self.limits)
+            standings = {identifier: place.standing for identifier, place in found.items()}
+
+            assignment = graph.resolve(standings, aliases, self.limits)
+            moved = linking.moves(found, assignment)
+
+            await marks.create(linking.joined(moved))
+            if not await marks.add({*linking.concerned(moved), *(found[seed].profile_id for seed in seeds)}):
+                metrics.OVER_LIMIT.inc(len(assignment.over & set(seeds)))
+                return moved
+
+
+class Marks:
+    """The profiles that a transaction has marked, and so locked, with the versions that they have now."""
+
+    def __init__(self, work: Work, now: datetime) -> None:
+        self.work = work
+        self.now = now
+        self.versions: dict[str, int] = {}
+
+    async def create(self, ids: Collection[str]) -> None:
+        """Those of `ids` that do not exist begin to, marked."""
+        self.versions |= await profiles.create(self.work, {*ids} - self.versions.keys(), self.now)
+
+    async def add(self, ids: Collection[str | None]) -> bool:
+        """Mark those of `ids` that exist, each once. Gives whether any was marked now, and not before."""
+        unmarked = {id for id in ids if id is not None} - self.versions.keys()
+        marked = await profiles.mark(self.work, unmarked, self.now)
+        self.versions |= marked
+        return bool(marked)
 
 
 def _identifiers(statements: Statements) -> set[Identifier]:

@@ -47,6 +47,7 @@ class Reading:
         found = await _find(work, identifier)
         if found is None:
             raise ProfileNotFound(identifier)
+        # What was never published has version 0, which nobody wants.
         return Sight(found.body or "", found.shown or 0, found.version if after else found.joined)
 
     async def timeline(

@@ -55,7 +55,9 @@ PUT_EDGES = text("""
         WHERE (excluded.at, excluded.touchpoint_id) < (edge.at, edge.touchpoint_id)
     RETURNING member_kind, member_value, owner_kind, owner_value, kind, xmax = 0 AS is_new
 """)
-# One step along the graph: all that share a profile with, or own, or are aliases of, those given; and those themselves.
+# One step along the graph: those given, their owners, all that share a profile with them, and the users they are said
+# to be aliases of. An alias is walked from its member only: its owner was seen when it was said, so whoever may be seen
+# for the first time after it is the member.
 AROUND = text("""
     WITH start AS MATERIALIZED (
         SELECT identifier.*
@@ -68,10 +70,7 @@ AROUND = text("""
             FROM (SELECT DISTINCT profile_id FROM start) AS shared JOIN identifier USING (profile_id)
         UNION SELECT edge.owner_kind, edge.owner_value
             FROM start JOIN edge ON (edge.member_kind, edge.member_value) = (start.kind, start.value)
-            WHERE edge.kind = 'alias'
-        UNION SELECT edge.member_kind, edge.member_value
-            FROM start JOIN edge ON (edge.owner_kind, edge.owner_value) = (start.kind, start.value)
-            WHERE edge.kind = 'alias'
+            WHERE start.kind = 'user_id' AND edge.kind = 'alias'
     )
     SELECT identifier.* FROM found JOIN identifier USING (kind, value)
 """)
@@ -165,6 +164,8 @@ async def component(work: Work, seeds: Iterable[Identifier], limits: Limits) -> 
 
 async def move(work: Work, places: Mapping[Identifier, tuple[str | None, int]]) -> None:
     """Put identifiers into profiles (None: into none), to show there from a version on."""
+    if not places:
+        return
     rows = sorted(places.items())
     await work.execute(
         MOVE,

@@ -130,6 +130,8 @@ async def mark(work: Work, ids: Collection[str], now: datetime) -> dict[str, int
 
 async def settle(work: Work, profiles: Mapping[str, Settled]) -> None:
     """Write what became of locked profiles."""
+    if not profiles:
+        return
     rows = sorted(profiles.items())
     await work.execute(
         SETTLE,

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 from sqlalchemy import Row, text
 
-from services.profile.domain.identity import Contact
+from services.profile.domain.identity import Owned
 from shared.db import Work
 
 ADD = text("""
@@ -47,9 +47,9 @@ class Place(NamedTuple):
     source: str
 
 
-async def add(work: Work, contacts: Iterable[Contact]) -> None:
-    """Put contacts into the timeline, each under its owner. One that is there already stays as it is."""
-    rows = sorted(contacts, key=lambda each: (each.owner, each.touchpoint.at, each.touchpoint.id))
+async def add(work: Work, batch: Iterable[Owned]) -> None:
+    """Put touchpoints into the timeline, each under its owner. One that is there already stays as it is."""
+    rows = sorted(batch, key=lambda each: (each.owner, each.touchpoint.at, each.touchpoint.id))
     points = [row.touchpoint for row in rows]
     await work.execute(
         ADD,
@@ -93,6 +93,6 @@ async def newest(
     return (await work.execute(NEWEST, wanted)).all()
 
 
-def _sent_under(contact: Contact) -> str:
+def _sent_under(row: Owned) -> str:
     """All identifiers that the touchpoint carried, as JSON."""
-    return msgspec.json.encode(sorted((*contact.ids, *contact.touchpoint.data.external_ids))).decode()
+    return msgspec.json.encode(sorted((*row.ids, *row.touchpoint.data.external_ids))).decode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Response, status
+from msgspec.structs import asdict
 
 from services.scoring.api.asked import OfModels
 from services.scoring.schemas import Accepted, ModelBody, ModelsBody, RefitBody
@@ -45,9 +46,5 @@ async def activate(id: Id, models: OfModels) -> ModelBody:
 
 
 def _body(version: Version) -> ModelBody:
-    asked = {name: getattr(version, name) for name in version.__struct_fields__ if name in ModelBody.model_fields}
-    if version.model is None:
-        return ModelBody(**asked)
-    found = version.model
-    known = {name: getattr(found, name) for name in found.__struct_fields__ if name in ModelBody.model_fields}
-    return ModelBody.model_validate(known | asked, from_attributes=True)
+    found = asdict(version.model) if version.model else {}
+    return ModelBody.model_validate(found | asdict(version), from_attributes=True)

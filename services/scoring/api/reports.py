@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 
 from fastapi import APIRouter
+from msgspec.structs import asdict
 
 from services.scoring.api.asked import AsOf, ModelId, OfReports, Until
+from services.scoring.domain.reports import Expectation, Window
 from services.scoring.schemas import (
     ExpectationBody,
     RfmReportBody,
@@ -16,7 +18,7 @@ from services.scoring.schemas import (
     ValueReportBody,
     WindowBody,
 )
-from services.scoring.service.reports import Expectation, Reports, Window
+from services.scoring.service.reports import Reports
 from shared.paging import DEFAULT_LIMIT, Limit
 
 router = APIRouter(prefix="/v1/metrics", tags=["metrics"])
@@ -25,9 +27,8 @@ router = APIRouter(prefix="/v1/metrics", tags=["metrics"])
 @router.get("/rfm", summary="Recency, frequency, monetary value: cuts, scores, segments")
 async def rfm(reports: OfReports, as_of: AsOf = None, until: Until = None, model: ModelId = None) -> RfmReportBody:
     report = await reports.rfm(_window(reports, as_of, until), model)
-    fields = {name: getattr(report, name) for name in report.__struct_fields__}
     return RfmReportBody.model_validate(
-        fields
+        asdict(report)
         | {
             "scores": ScalesBody.model_validate(report),
             "segments": [SegmentBody(name=name, customers=count) for name, count in report.segments.items()],
@@ -59,9 +60,5 @@ def _window(reports: Reports, as_of: datetime | None, until: datetime | None) ->
 
 
 def _expectation(expectation: Expectation) -> ExpectationBody:
-    fields = {name: getattr(expectation, name) for name in expectation.__struct_fields__}
-    return ExpectationBody.model_validate(fields | {"identifier": _name(expectation)})
-
-
-def _name(expectation: Expectation) -> str | None:
-    return str(expectation.identifier) if expectation.identifier else None
+    name = str(expectation.identifier) if expectation.identifier else None
+    return ExpectationBody.model_validate(asdict(expectation) | {"identifier": name})

@@ -42,15 +42,14 @@ class Cohort:
                 each.last.toordinal() - each.first.toordinal(),
                 now - each.first.toordinal(),
                 each.orders,
-                each.micros,
-                each.repeat_micros,
             )
             for each in histories
         ]
-        columns = np.array(rows, dtype=np.int64).reshape(len(rows), 6).T
-        x, t_x_days, T_days, orders, micros, repeat_micros = columns
-        mean_value = repeat_micros / np.maximum(x, 1) / MICROS
-        return cls(x, t_x_days, T_days, orders, mean_value, micros / MICROS)
+        x, t_x_days, T_days, orders = np.array(rows, dtype=np.int64).reshape(len(rows), 4).T
+        # Divided before it is NumPy's: micros are of any size, an int64 is not.
+        mean_value = [each.repeat_micros / max(each.days - 1, 1) / MICROS for each in histories]
+        value = [each.micros / MICROS for each in histories]
+        return cls(x, t_x_days, T_days, orders, np.array(mean_value, np.float64), np.array(value, np.float64))
 
     @classmethod
     def joined(cls, sides: Sequence[Cohort]) -> Cohort:

@@ -19,6 +19,11 @@ from services.scoring.domain.fitting import Array, Estimate, Likelihood, maximis
 
 DAYS_A_WEEK = 7.0
 
+BITS = 20
+"""Enough for any number of days in a calendar of 2,800 years, and so for any number of purchase days."""
+
+MASK = (1 << BITS) - 1
+
 
 @dataclass(frozen=True)
 class Cells:
@@ -37,10 +42,11 @@ class Cells:
     @classmethod
     def of(cls, x: NDArray[np.int64], t_x_days: NDArray[np.int64], T_days: NDArray[np.int64]) -> Cells:
         """The cells of customers with these states, in days."""
-        cells, counts = np.unique(np.stack([x, t_x_days, T_days]), axis=1, return_counts=True)
-        distinct, at = np.unique(cells[0], return_inverse=True)
-        weeks = cells[1:] / DAYS_A_WEEK
-        return cls(distinct.astype(np.float64), at, weeks[0], weeks[1], counts.astype(np.float64))
+        # All three in one number: sorting those is ten times as fast as sorting triples.
+        cells, counts = np.unique((x << 2 * BITS) | (t_x_days << BITS) | T_days, return_counts=True)
+        distinct, at = np.unique(cells >> 2 * BITS, return_inverse=True)
+        t_x, T = ((cells >> BITS) & MASK) / DAYS_A_WEEK, (cells & MASK) / DAYS_A_WEEK
+        return cls(distinct.astype(np.float64), at, t_x, T, counts.astype(np.float64))
 
     @property
     def customers(self) -> float:

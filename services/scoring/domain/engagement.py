@@ -8,6 +8,7 @@ answer in surveys (NPS, CSAT, ...) never enters here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import datetime
 from types import MappingProxyType
@@ -103,7 +104,7 @@ def engaged(touchpoint: Touchpoint, signals: Signals) -> Engagement:
     half_life = signals.half_lives.get(name, signals.half_life)
     if weight == 0:
         return Engagement()
-    sums = {f"{half_life:g}": term(abs(weight), touchpoint.at, half_life)}
+    sums = {repr(float(half_life)): term(abs(weight), touchpoint.at, half_life)}
     return Engagement(positive=sums) if weight > 0 else Engagement(negative=sums)
 
 
@@ -118,7 +119,7 @@ def merged(*sides: Engagement) -> Engagement:
 def shown(engagement: Engagement, signals: Signals, now: datetime) -> events.Engagement:
     """What others see of it, as of `now`."""
     positive, negative = (
-        sum(decayed.at(now, float(half_life)) for half_life, decayed in sorted(sums.items()))
+        math.fsum(decayed.at(now, float(half_life)) for half_life, decayed in sums.items())
         for sums in (engagement.positive, engagement.negative)
     )
     net = max(positive - negative, 0.0)

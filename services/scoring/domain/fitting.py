@@ -66,7 +66,7 @@ def maximise(likelihood: Likelihood, start: Array, observations: float, name: st
 
 
 def covariance(likelihood: Likelihood, logs: Array) -> Array:
-    """Of the log parameters: the inverse of the observed information at `logs`.
+    """Of the log parameters: the inverse of the observed information at `logs`. Raises NotFitted.
 
     Directions in which the likelihood is flat (or, by rounding, curved the wrong way) get a large but finite variance.
     """
@@ -74,6 +74,8 @@ def covariance(likelihood: Likelihood, logs: Array) -> Array:
         (likelihood(logs + step)[1] - likelihood(logs - step)[1]) / (2 * STEP) for step in STEP * np.eye(len(logs))
     ]
     information = -(np.array(columns) + np.array(columns).T) / 2
+    if not np.isfinite(information).all():
+        raise NotFitted("around the most likely parameters the likelihood can't be computed")
     curvatures, directions = np.linalg.eigh(information)
     floor = max(curvatures.max(), 1.0) * 1e-9
     return np.asarray((directions / np.maximum(curvatures, floor)) @ directions.T)

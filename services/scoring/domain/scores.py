@@ -10,6 +10,7 @@ import msgspec
 
 from services.scoring.domain import bg_nbd, engagement, holdout, lifetime_value, mbg_nbd, rfm
 from services.scoring.domain.cohort import Cohort
+from services.scoring.domain.dropout import DAYS_A_WEEK
 from services.scoring.domain.fitting import Array
 from services.scoring.domain.fragment import Fragment
 from services.scoring.domain.lifetime_value import Horizon
@@ -121,8 +122,8 @@ def _with_outlook(valuation: Valuation, model: str, looks: Outlook, place: int, 
 def _purchases(cohort: Cohort, place: int) -> Purchases:
     return Purchases(
         x=int(cohort.x[place]),
-        t_x=_shown(cohort.t_x, place),
-        T=_shown(cohort.T, place),
+        t_x=round(int(cohort.t_x_days[place]) / DAYS_A_WEEK, 6),
+        T=round(int(cohort.T_days[place]) / DAYS_A_WEEK, 6),
         mean_value=_shown(cohort.mean_value, place),
         count=int(cohort.orders[place]),
         value=_shown(cohort.value, place),

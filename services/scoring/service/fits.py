@@ -7,6 +7,7 @@ process of ours that dies stops renewing, and the next one begins that fit again
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -30,10 +31,13 @@ from shared.settings import DatabaseSettings
 
 log = structlog.get_logger(__name__)
 
-COMMAND = (sys.executable, "-m", "services.scoring", "fit-ordered")
+COMMAND = (sys.executable, "-m", "services.scoring.service.fitting")
 
 ROOT = Path(__file__).parents[3]
 """Where `services` is found, wherever we were started from."""
+
+SINGLE_THREADED = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+"""A fit is all vectors: threads would mostly wait for each other, and take processors from the consumer meanwhile."""
 
 TRIES = 3
 """A fit that is cut short (killed, out of memory, no database) is begun again; not for ever."""
@@ -172,7 +176,9 @@ async def _carried_out(command: Sequence[str], order: FitOrder) -> Fitted:
     """Run the fitting process to its end; end it where we are cancelled. Raises Interrupted."""
     pipe = asyncio.subprocess.PIPE
     try:
-        process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, cwd=ROOT)
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=pipe, stdout=pipe, cwd=ROOT, env=os.environ | SINGLE_THREADED
+        )
     except OSError as error:
         raise Interrupted(f"the fitting process did not start: {error}") from error
     try:

@@ -1,20 +1,27 @@
-"""What the fitting process does: read all customers, fit, say what came of it. It writes nothing to the database."""
+"""What the fitting process does: read all customers, fit, say what came of it. It writes nothing to the database.
+
+A program of its own, so that it imports no more than it needs: the order on its standard input, what came of it on its
+standard output.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import os
+import sys
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 import msgspec
 from pydantic import SecretStr
 
-from services.scoring.domain.cohort import Cohort
+from services.scoring.domain.dropout import DAYS_A_WEEK
 from services.scoring.domain.fitting import NotFitted
-from services.scoring.domain.holdout import Holdout, Outcome, holdout
+from services.scoring.domain.holdout import Holdout, holdout
 from services.scoring.domain.model import Model, fitted
+from services.scoring.domain.observed import Observed, observed
 from services.scoring.domain.purchases import last_known_day
-from services.scoring.service.customers import Chunk, customers
+from services.scoring.store import fragments
 from shared.db import Database
 from shared.settings import DatabaseSettings
 
@@ -44,32 +51,36 @@ class Fitted(msgspec.Struct, frozen=True):
 
 async def fit(order: FitOrder) -> Fitted:
     """Carry out the order. Raises what PostgreSQL raises when it is away."""
-    os.nice(NICENESS)
     through = last_known_day(order.as_of, ZoneInfo(order.zone))
-    chunks = await _read(order, through)
-    if not chunks:
-        return Fitted(reason="nobody had bought anything by then")
-    cohort = Cohort.joined([chunk.cohort for chunk in chunks])
+    customers = await _read(order, through)
     try:
-        model = fitted(cohort, order.as_of, through, order.minimum)
+        model = fitted(customers.cohort, order.as_of, through, order.minimum)
     except NotFitted as error:
         return Fitted(reason=str(error))
-    return Fitted(msgspec.structs.replace(model, holdout=_holdout(model, cohort, chunks, through)))
+    return Fitted(msgspec.structs.replace(model, holdout=_holdout(model, customers, through)))
 
 
-async def _read(order: FitOrder, through: date) -> list[Chunk]:
+async def _read(order: FitOrder, through: date) -> Observed:
     settings = DatabaseSettings(
         url=SecretStr(order.database_url), db_schema=order.db_schema, pool_size=1, statement_timeout=0
     )
     async with Database.open(settings) as database, database.begin() as work:
-        return [chunk async for chunk in customers(work, through, date.max) if len(chunk.cohort)]
+        return Observed.joined([observed(people, through, date.max) async for people in fragments.purchases(work)])
 
 
-def _holdout(model: Model, cohort: Cohort, chunks: list[Chunk], through: date) -> Holdout | None:
-    """The model against what the same customers did since; None where too little has happened since."""
-    last_day = max((chunk.last_day for chunk in chunks if chunk.last_day is not None), default=through)
-    days = (last_day - through).days
+def _holdout(model: Model, customers: Observed, through: date) -> Holdout | None:
+    """The model against what the same customers did since; None where too little time has gone by."""
+    days = (customers.last_day - through).days
     if days < FEWEST_HOLDOUT_DAYS:
         return None
-    later = Outcome.joined([chunk.later for chunk in chunks])
-    return holdout(model.bg_nbd.parameters, cohort, later, days / 7)
+    return holdout(model.bg_nbd.parameters, customers.cohort, customers.later, days / DAYS_A_WEEK)
+
+
+def main() -> None:
+    os.nice(NICENESS)
+    order = msgspec.json.decode(sys.stdin.buffer.read(), type=FitOrder)
+    sys.stdout.buffer.write(msgspec.json.encode(asyncio.run(fit(order))))
+
+
+if __name__ == "__main__":
+    main()

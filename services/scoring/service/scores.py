@@ -90,6 +90,8 @@ class Scores:
         async def score(work: Work) -> Batch:
             model = await models.scoring(work)
             due = await marks.take(work, limit)
+            if not due:
+                return Batch((), ())
             standing = {each.profile_id: each for each in due if each.stands}
             known = await fragments.of_profiles(work, list(standing))
 

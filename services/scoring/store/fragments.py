@@ -43,7 +43,8 @@ OF_PROFILES = text("""
     WHERE member.profile_id = ANY(CAST(:profiles AS text[])) AND fragment.state <> '{}'
 """)
 PURCHASES = text("""
-    SELECT member.profile_id, CAST(fragment.state -> 'days' AS text) AS days FROM member JOIN fragment USING (kind, value)
+    SELECT member.profile_id, CAST(fragment.state -> 'days' AS text) AS days
+    FROM member JOIN fragment USING (kind, value)
     WHERE fragment.buys ORDER BY member.profile_id
 """)
 

@@ -15,7 +15,7 @@ MARK = text("""
     INSERT INTO score (profile_id, version, published, marked_at, buys)
     SELECT profile_id, 1, 0, CAST(:now AS timestamptz), false
     FROM unnest(CAST(:profiles AS text[])) AS marked (profile_id)
-    ORDER BY profile_id
+    ORDER BY profile_id COLLATE "C"
     ON CONFLICT (profile_id) DO UPDATE SET
         version = score.version + 1,
         marked_at = CASE WHEN score.version > score.published THEN score.marked_at ELSE excluded.marked_at END
@@ -28,7 +28,10 @@ OWNERS = text("""
 # Skipping what is locked: whoever holds it is marking it once more, or publishing it.
 TAKE = text("""
     SELECT score.profile_id, score.version, score.marked_at,
-        EXISTS (SELECT 1 FROM member WHERE member.profile_id = score.profile_id) AS stands
+        EXISTS (
+            SELECT 1 FROM member JOIN membership USING (profile_id)
+            WHERE profile_id = score.profile_id AND redirect IS NULL
+        ) AS stands
     FROM score WHERE version > published ORDER BY marked_at LIMIT :limit FOR UPDATE OF score SKIP LOCKED
 """)
 KEEP = text("""

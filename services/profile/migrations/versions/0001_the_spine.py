@@ -50,7 +50,6 @@ TABLES = (
         PRIMARY KEY (member_kind, member_value, owner_kind, owner_value, kind)
     )
     """,
-    "CREATE INDEX edge_alias_by_owner ON edge (owner_kind, owner_value) WHERE kind = 'alias'",
     """
     CREATE TABLE profile (
         profile_id uuid PRIMARY KEY,

@@ -1,0 +1,173 @@
+"""Gates: who does not get an offer, and what they are told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from services.personalize.domain.customers import Exposure, Request
+from services.personalize.domain.offers import Cap, Offer
+from shared.events import Computed, Consent, InSegment, ShownScores, Stage, Touchpoints, Trait, View
+from tests.builders import START, after
+from tests.personalize.questions import decided, offer, request
+
+EARLIER, LATER = "2026-02-01T00:00:00.000Z", "2026-02-02T00:00:00.000Z"
+
+
+def gate(
+    each: Offer, asked: Request | None = None, view: View | None = None, exposures: Iterable[Exposure] = ()
+) -> tuple[str | None, str | None]:
+    """The gate that the offer fails at `START`, and the reason."""
+    candidate = decided(each, asked=asked, view=view, exposures=exposures).candidates[0]
+    return candidate.gate, candidate.reason
+
+
+def view(**fields: Any) -> View:
+    return View(profile_id="p-1", version=1, **fields)
+
+
+def consented(**channels: tuple[bool, str]) -> View:
+    """What was said on marketing, by channel (`every` for all of them): granted or not, and when."""
+    said = {channel.replace("every", "*"): Consent(granted, at, "m-1") for channel, (granted, at) in channels.items()}
+    return view(consent={"marketing": said})
+
+
+# --- availability ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"channels": ("email", "store")}, "not made in the channel web, only in email, store"),
+        ({"valid_from": after(1)}, "not valid before 2026-03-01T10:01:00.000Z"),
+        ({"valid_to": START}, "no longer valid since 2026-03-01T10:00:00.000Z"),
+    ],
+)
+def test_an_offer_outside_its_channels_or_dates_is_not_available(fields: dict[str, Any], reason: str) -> None:
+    assert gate(offer(**fields)) == ("availability", reason)
+
+
+def test_an_offer_within_its_channels_and_dates_is_available() -> None:
+    assert gate(offer(channels=("web",), valid_from=START, valid_to=after(1))) == (None, None)
+
+
+# --- eligibility -----------------------------------------------------------------------------------------------------
+
+BUYER = view(
+    traits={"plan": Trait("pro", EARLIER, "web", "m-1")},
+    computed=Computed(order_count=2, order_value=40.0, last_order_at="2026-02-20T00:00:00.000Z"),
+    touchpoints=Touchpoints(count=9, channels={"web": 9}),
+    segments=(InSegment("vip", EARLIER),),
+    stage=Stage("maintain", EARLIER),
+    scores=ShownScores(engagement=50.0, churn_risk=0.2),
+)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "computed.order_count >= 2 && computed.touchpoint_count == 9",
+        'traits.plan == "pro"',
+        '"vip" in segments && stage == "maintain"',
+        "scores.churn_risk < 0.5",
+        'channels.web > 3 && channel == "web" && placement == "home"',
+        'context.page == "cart"',
+        'now - duration("720h") < computed.last_order_at',
+    ],
+)
+def test_a_rule_sees_the_customer_and_the_question(rule: str) -> None:
+    asked = request(context={"page": "cart"})
+    assert gate(offer(eligibility=rule), asked, BUYER) == (None, None)
+    assert gate(offer(eligibility=f"!({rule})"), asked, BUYER) == (
+        "eligibility",
+        "its rule does not hold for this person",
+    )
+
+
+@pytest.mark.parametrize("rule", ["traits.plan == 'pro'", "scores.ltv > 1.0", "traits.plan > 3"])
+def test_what_is_unknown_counts_as_no(rule: str) -> None:
+    seen = view(traits={"plan": Trait("pro", EARLIER, "web", "m-1")}) if ">" in rule else None
+    found, reason = gate(offer(eligibility=rule), view=seen)
+    assert (found, "unknown" in (reason or "")) == ("eligibility", True)
+
+
+def test_a_stranger_has_ordered_nothing_and_is_in_no_segment() -> None:
+    rule = 'computed.order_count == 0 && size(segments) == 0 && stage == ""'
+    assert gate(offer(eligibility=rule)) == (None, None)
+
+
+# --- consent ---------------------------------------------------------------------------------------------------------
+
+GRANTED, REFUSED = (True, EARLIER), (False, EARLIER)
+
+
+@pytest.mark.parametrize(
+    ("channel", "said", "passes"),
+    [
+        ("web", {}, True),
+        ("web", {"web": REFUSED}, False),
+        ("web", {"email": REFUSED}, True),
+        ("web", {"every": REFUSED}, False),
+        ("email", {}, False),
+        ("email", {"email": GRANTED}, True),
+        ("email", {"every": GRANTED}, True),
+        ("email", {"web": GRANTED}, False),
+        ("email", {"email": GRANTED, "every": (False, LATER)}, False),
+        ("email", {"email": (True, LATER), "every": REFUSED}, True),
+        ("sms", {"sms": REFUSED}, False),
+    ],
+)
+def test_outbound_channels_need_a_grant_and_the_others_no_refusal(
+    channel: str, said: dict[str, tuple[bool, str]], passes: bool
+) -> None:
+    found, _ = gate(offer(), request(channel=channel), consented(**said))
+    assert found == (None if passes else "consent")
+
+
+def test_consent_is_to_a_purpose_and_some_offers_need_none() -> None:
+    refused = consented(every=REFUSED)
+    assert gate(offer(purpose="service"), view=refused) == (None, None)
+    assert gate(offer(purpose=None), request(channel="email"), refused) == (None, None)
+
+
+# --- fatigue ---------------------------------------------------------------------------------------------------------
+
+
+def shown(days_ago: float, *, id: str = "tea", **fields: Any) -> Exposure:
+    return Exposure(id, START - timedelta(days=days_ago), **fields)
+
+
+def test_a_dismissed_offer_rests_and_comes_back() -> None:
+    def dismissed(days_ago: float) -> Exposure:
+        return shown(days_ago, dismissed_at=START - timedelta(days=days_ago))
+
+    found, reason = gate(offer(), exposures=[dismissed(29.9), dismissed(80)])
+    assert (found, "dismissed at" in (reason or "")) == ("fatigue", True)
+    assert gate(offer(), exposures=[dismissed(30)]) == (None, None)
+    assert gate(offer("coffee"), exposures=[dismissed(1)]) == (None, None)
+
+
+def test_an_accepted_offer_rests_for_its_own_time() -> None:
+    taken = shown(11, accepted_at=START - timedelta(days=9))
+    assert gate(offer(), exposures=[taken])[0] == "fatigue"
+    assert gate(offer(), exposures=[shown(12, accepted_at=START - timedelta(days=10))]) == (None, None)
+
+
+def test_every_cap_holds() -> None:
+    capped = offer(caps=(Cap(2, 1), Cap(3, 7)))
+    assert gate(capped, exposures=[shown(0.1), shown(2)]) == (None, None)
+    assert gate(capped, exposures=[shown(0.1), shown(0.2)]) == (
+        "fatigue", "shown 2 times in 1 days, where 2 are allowed",
+    )  # fmt: skip
+    assert gate(capped, exposures=[shown(1), shown(2), shown(6)])[0] == "fatigue"
+    assert gate(capped, exposures=[shown(1), shown(2), shown(7)]) == (None, None)
+
+
+def test_the_first_gate_that_fails_is_the_reason() -> None:
+    refused = consented(every=REFUSED)
+    assert gate(offer(channels=("email",), eligibility="false"), view=refused)[0] == "availability"
+    assert gate(offer(eligibility="false"), view=refused)[0] == "eligibility"
+    assert gate(offer(), view=refused, exposures=[shown(1, dismissed_at=START)])[0] == "consent"
