@@ -10,32 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import msgspec
+
+from shared.identifiers import ANONYMOUS, USER, Identifier, names_nobody
 
 CONTENT_TYPE = "application/cloudevents+json"
 """The one Kafka header. Six headers a record, as binary mode needs, cost a third of the producer's speed."""
 
 CallType = Literal["identify", "track", "page", "screen", "group", "alias"]
-
-
-class Identifier(msgspec.Struct, frozen=True, order=True):
-    """One way to name a person: a kind (`user_id`, `anonymous_id`, `email`, ...) and a value. Written `kind:value`."""
-
-    kind: str
-    value: str
-
-    def __str__(self) -> str:
-        return f"{self.kind}:{self.value}"
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """`user_id:u-17` as an identifier. Raises ValueError where there is no kind or no value."""
-        kind, colon, value = text.partition(":")
-        if not (colon and kind and value):
-            raise ValueError(f"an identifier is written kind:value, such as user_id:u-17; got {text!r}")
-        return cls(kind, value)
 
 
 class CloudEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
@@ -85,12 +69,19 @@ class Touchpoint(CloudEvent, frozen=True, tag="temas.touchpoint.v1"):
         return self.time
 
     @property
+    def ids(self) -> tuple[Identifier, ...]:
+        """The identifiers it was sent under, the user's first: one or two."""
+        both = ((USER, self.data.user_id), (ANONYMOUS, self.data.anonymous_id))
+        return tuple(Identifier(kind, value) for kind, value in both if value is not None)
+
+    @property
     def owner(self) -> Identifier:
-        """The one identifier whose fragments this touchpoint updates: the user's, else the anonymous visitor's."""
-        if self.data.user_id is not None:
-            return Identifier("user_id", self.data.user_id)
-        assert self.data.anonymous_id is not None  # noqa: S101 - ingest lets nothing through that has neither
-        return Identifier("anonymous_id", self.data.anonymous_id)
+        """The one identifier whose fragments this touchpoint updates: the user's, else the anonymous visitor's.
+
+        One that names nobody owns it only for want of another.
+        """
+        ids = self.ids
+        return next((identifier for identifier in ids if not names_nobody(identifier.value)), ids[0])
 
     def properties(self) -> dict[str, Any]:
         """The properties, decoded. Raises msgspec.DecodeError where they are no JSON object."""

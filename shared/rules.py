@@ -79,7 +79,9 @@ def compile_rule(text: str, *, variables: Collection[str], path: str = "rule") -
     if len(text) > LONGEST:
         raise _refused(path, [(1, LONGEST, f"a rule may have {LONGEST} characters, this one has {len(text)}")])
     try:
-        expression = _environment(frozenset(variables)).compile(text)
+        _environment(frozenset(variables)).compile(text)
+        # Evaluated in the environment of `holding`: what was compiled in another does not take its moments.
+        expression = _environment(frozenset(_TYPES)).compile(text)
     except RuntimeError as error:
         raise _refused(path, _problems(str(error))) from None
     if expression.return_type() not in (cel.Type.BOOL, cel.Type.DYN):

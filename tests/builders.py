@@ -14,7 +14,8 @@ from typing import Any
 import msgspec
 
 from shared.clock import rfc3339
-from shared.events import Call, CallType, Identifier, Touchpoint
+from shared.events import Call, CallType, Touchpoint
+from shared.identifiers import Identifier
 
 START = datetime(2026, 3, 1, 10, 0, tzinfo=UTC)
 """When the lives in tests begin. `after` counts from here."""

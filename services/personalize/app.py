@@ -7,7 +7,7 @@ first; then the decision records that still wait are written down, while Kafka i
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -40,6 +40,9 @@ DESCRIPTION = "What to offer this person, here, now, and whether to say anything
 
 LOOK_BACK = timedelta(days=90)
 """How far back exposures matter: caps and rests may not be longer."""
+
+FORGET_EVERY = 30.0
+"""Seconds between two looks for what is too old to be kept."""
 
 
 def build(settings: Settings, clock: Clock = system_clock) -> FastAPI:
@@ -76,16 +79,30 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
         customers = Customers(
             reads, clock=clock, patience=settings.patience, look_back=LOOK_BACK, remembered=settings.remembered
         )
-        learning = Learning(database, clock=clock, windows=settings.windows, at_once=settings.sweep_batch)
+        learning = Learning(
+            database,
+            clock=clock,
+            windows=settings.windows,
+            kept=timedelta(days=settings.kept),
+            at_once=settings.sweep_batch,
+        )
         records = DecisionLog(kafka.log(topics.DECISIONS), limit=settings.records_limit)
 
-        refresher = Publisher(name="knowledge", publish=knowledge.refresh, health=health, idle=settings.refresh_every)
-        writer = Publisher(name="decisions", publish=records.publish, health=health)
-        sweeper = Publisher(name="windows", publish=learning.close_windows, health=health, idle=settings.sweep_every)
-        records.after = writer.nudge
+        loops = _loops(settings, health, knowledge, learning, records)
+        records.after = loops["decisions"].nudge
+        consumer = stream(
+            settings=settings.kafka,
+            customers=customers,
+            learning=learning,
+            database=database,
+            kafka=kafka,
+            health=health,
+            clock=clock,
+            after_commit=loops["knowledge"].nudge,
+        )
 
         app.state.database = database
-        app.state.offers = Offers(database, clock=clock, after=refresher.nudge)
+        app.state.offers = Offers(database, clock=clock, after=loops["knowledge"].nudge)
         app.state.decisions = Decisions(
             database,
             customers=customers,
@@ -96,21 +113,24 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
             shown_for=timedelta(minutes=settings.shown_for),
             clock=clock,
         )
-        consumer = stream(
-            settings=settings.kafka,
-            customers=customers,
-            learning=learning,
-            database=database,
-            kafka=kafka,
-            health=health,
-            clock=clock,
-            after_commit=refresher.nudge,
-        )
         try:
-            async with background(app, consumer.run(), refresher.run(), writer.run(), sweeper.run()):
+            async with background(app, consumer.run(), *(loop.run() for loop in loops.values())):
                 yield
         finally:
             await records.flush(settings.drain)
+
+
+def _loops(
+    settings: Settings, health: Health, knowledge: Knowledge, learning: Learning, records: DecisionLog
+) -> dict[str, Publisher]:
+    """What goes on beside requests and the consumer, each under the name that health and metrics know it by."""
+    turns: dict[str, tuple[Callable[[], Awaitable[int]], float]] = {
+        "knowledge": (knowledge.refresh, settings.refresh_every),
+        "decisions": (records.publish, 0.2),
+        "windows": (learning.close_windows, settings.sweep_every),
+        "retention": (learning.forget, FORGET_EVERY),
+    }
+    return {name: Publisher(name=name, publish=turn, health=health, idle=idle) for name, (turn, idle) in turns.items()}
 
 
 async def _knowledge(database: Database, settings: Settings) -> Knowledge:

@@ -22,7 +22,7 @@ AT_ONCE = 500
 """Records in one append."""
 
 GATHER = 0.2
-"""Seconds to wait for more records before appending. Nobody waits for them, and whoever reads them pays by the batch."""
+"""Seconds to wait for more records before appending: nobody waits for them, and their readers pay by the batch."""
 
 RECENT = 500
 """Records that can be found here before they are in the database: some seconds' worth, some ten megabytes."""

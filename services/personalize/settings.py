@@ -45,7 +45,9 @@ class Settings(ServiceSettings):
     outbound_click_window: float = Field(default=3.0, gt=0)
     # Days after which an offer clicked and not accepted counts as declined.
     acceptance_window: float = Field(default=7.0, gt=0)
-    # Outcomes that silence settles in one transaction, and seconds between two looks at an empty list.
+    # Days that decisions, their outcomes and exposures are kept. What they taught stays.
+    kept: float = Field(default=100.0, ge=91)
+    # Outcomes that silence settles, and old rows that are deleted, in one transaction; and seconds between two looks.
     sweep_batch: int = Field(default=1_000, ge=1)
     sweep_every: float = Field(default=1.0, gt=0)
     # Seconds between two looks for changed offers and evidence; this process's own feedback doesn't wait for them.

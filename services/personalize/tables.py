@@ -134,6 +134,7 @@ OUTCOME = Table(
     # When silence becomes an answer; null where the passing of time changes nothing.
     Column("due_at", _Moment),
 )
+Index("outcome_by_time", OUTCOME.c.shown_at, postgresql_using="brin")
 Index("outcome_due", OUTCOME.c.due_at, postgresql_where=text("due_at IS NOT NULL"))
 
 EVIDENCE = Table(

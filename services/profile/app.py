@@ -72,9 +72,7 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
         publisher = Publisher(name="profiles", publish=out.publish, health=health)
         consumer = stream(
             settings=settings.kafka,
-            profiles=Profiles(
-                limits=settings.limits, blocked=settings.blocked_values, zone=settings.time_zone, clock=clock
-            ),
+            profiles=Profiles(limits=settings.limits, zone=settings.time_zone, clock=clock),
             database=database,
             kafka=kafka,
             health=health,

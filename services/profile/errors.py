@@ -12,7 +12,7 @@ TemasError
 from __future__ import annotations
 
 from shared.errors import NotFound, RetryLater
-from shared.events import Identifier
+from shared.identifiers import Identifier
 
 
 class ProfileNotFound(NotFound):

@@ -8,7 +8,7 @@ from pydantic import AliasChoices, Field
 from pydantic_settings import SettingsConfigDict
 
 from services.profile.domain.graph import Limits
-from services.profile.domain.identity import ANONYMOUS, Blocked
+from shared.identifiers import ANONYMOUS
 from shared.settings import DatabaseSettings, KafkaSettings, ServiceSettings, database_settings
 
 SERVICE = "profile"
@@ -27,10 +27,6 @@ class Settings(ServiceSettings):
     anonymous_limit: int = Field(default=1000, ge=1)
     # How many emails, phones and external ids one profile takes, each kind for itself.
     identifier_limit: int = Field(default=5, ge=1)
-    # Values that name nobody, in lower case, beside emptiness, zeros and one digit over and over.
-    blocked: frozenset[str] = frozenset(
-        {"null", "undefined", "none", "nil", "nan", "n/a", "-1", "unknown", "anonymous", "[object object]"}
-    )
     # Profiles in one publication: larger is cheaper for each, and later for the first. Each takes an advisory lock.
     publish_batch: int = Field(default=200, ge=1, le=2_000)
     # Profiles marked in one transaction while a saved segment fills.
@@ -44,7 +40,3 @@ class Settings(ServiceSettings):
     @property
     def limits(self) -> Limits:
         return Limits(by_kind={ANONYMOUS: self.anonymous_limit}, others=self.identifier_limit)
-
-    @property
-    def blocked_values(self) -> Blocked:
-        return Blocked(self.blocked)

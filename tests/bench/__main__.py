@@ -9,9 +9,13 @@ import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from http.client import HTTPException
 from typing import Annotated
 
+import asyncpg
+import psutil
 import typer
+from aiokafka.errors import KafkaError
 from rich.console import Console
 
 from tests.bench import answers, flow, ingest
@@ -19,6 +23,9 @@ from tests.bench.load import Generator
 from tests.bench.rows import Row, megabytes, show
 from tests.bench.run import Run
 from tests.bench.stack import PROCESSES, SERVICES, BenchFailed, own_stack
+
+FAULTS = (BenchFailed, OSError, HTTPException, psutil.Error, asyncpg.PostgresError, KafkaError)
+"""What a stack that is pressed hard may answer with."""
 
 PLAIN_WIDTH = 130
 """Columns without a terminal."""
@@ -29,7 +36,10 @@ Measurement = Callable[[Run], Awaitable[list[Row]]]
 async def start(run: Run) -> list[Row]:
     """Stop, and start again: by now everything that is downloaded or made once is there."""
     run.stack.down()
-    return [Row("start of the stack, everything cached", f"{run.stack.up():.1f} s", "", "", "< 20 s")]
+    return [
+        Row("start of the stack, everything cached", f"{run.stack.up():.1f} s", "", "", "< 20 s"),
+        Row("  in a new state folder", f"{run.first_start:.1f} s"),
+    ]
 
 
 async def memory(run: Run) -> list[Row]:
@@ -58,8 +68,8 @@ async def measure(names: Sequence[str], *, quick: bool, generators: int, console
     rows: list[Row] = []
     with own_stack() as stack:
         console.print("Starting a stack of the bench's own ...")
-        console.print(f"  it serves after {stack.up():.1f} s")
-        run = Run(stack, Generator(generators), quick)
+        load = os.getloadavg()[0]
+        run = Run(stack, Generator(generators), quick, first_start=stack.up(), load_before=load)
         try:
             for name in names:
                 console.print(f"Measuring: {name} ...")
@@ -73,15 +83,16 @@ async def _tried(name: str, run: Run) -> list[Row]:
     """A measurement that fails leaves a line that says so, and the others go on."""
     try:
         return await MEASUREMENTS[name](run)
-    except BenchFailed as error:
-        return [Row(name, f"not measured: {error}")]
+    except FAULTS as error:
+        return [Row(name, f"not measured: {error or type(error).__name__}")]
 
 
 def _note(run: Run) -> str:
     busiest = max(run.busy, default=0.0)
     return (
         f"Load generator: tests/bench/load.py, {run.generator.processes} process(es), at most {busiest:.2f} of a core. "
-        f"It shares {os.cpu_count()} cores with Kafka, PostgreSQL and the services."
+        f"It shares {os.cpu_count()} cores with Kafka, PostgreSQL, the services, and whatever else runs: "
+        f"the load average was {run.load_before:.1f} before the start."
     )
 
 

@@ -9,9 +9,9 @@ from typing import Any
 from tests.bench.backlog import Backlog
 from tests.bench.client import Client
 from tests.bench.events import basic, batches
-from tests.bench.load import Load, Outcome, Requests, get, post
-from tests.bench.rows import Row, milliseconds, per_second
-from tests.bench.run import Run
+from tests.bench.load import Load, Requests, get, post
+from tests.bench.rows import Row, microseconds, milliseconds, per_second
+from tests.bench.run import Costed, Run
 from tests.bench.stack import BenchFailed, empty_handler
 
 RATE = 500
@@ -32,7 +32,7 @@ async def decisions(run: Run) -> list[Row]:
     _put_offers(run)
     url, key = run.stack.url("personalize"), basic(run.stack.told["TEMAS_SECRET_KEY"])
     requests = Requests(tuple(post(url, "/v1/decide", _question(user), key) for user in range(0, USERS, 10)))
-    return await _rows(run, f"a decision among {OFFERS} offers", url, requests, "5 / 20 ms")
+    return await _rows(run, "personalize", requests, f"a decision among {OFFERS} offers", "5 / 20 ms")
 
 
 async def profiles(run: Run) -> list[Row]:
@@ -40,22 +40,24 @@ async def profiles(run: Run) -> list[Row]:
     await _fill(run)
     url, key = run.stack.url("profile"), basic(run.stack.told["TEMAS_SECRET_KEY"])
     requests = Requests(tuple(get(url, f"/v1/profiles/user_id:u-{user:05d}", key) for user in range(0, USERS, 10)))
-    return await _rows(run, "a profile read", url, requests, "p99 < 15 ms")
+    return await _rows(run, "profile", requests, "a profile read", "p99 < 15 ms")
 
 
-async def _rows(run: Run, what: str, url: str, requests: Requests, budget: str) -> list[Row]:
-    ours = await _steady(run, url, requests)
+async def _rows(run: Run, service: str, requests: Requests, what: str, budget: str) -> list[Row]:
+    ours, cost = await _steady(run, run.stack.url(service), run.stack.pid(service), requests)
     with empty_handler(run.stack) as server:
-        empty = await _steady(run, server.url, requests)
-    title = f"{what}, {RATE} /s, p50 / p99"
-    rows = [Row(title, milliseconds(ours), milliseconds(empty), "", budget, "empty handler")]
+        empty, least = await _steady(run, server.url, server.pid, requests)
+    rows = [
+        Row(f"{what}, {RATE} /s, p50 / p99", milliseconds(ours), milliseconds(empty), "", budget, "empty handler"),
+        Row("  processor time", microseconds(cost), microseconds(least), "", "", "empty handler"),
+    ]
     if ours.rate < KEPT_UP * RATE or ours.refused:
         rows.append(Row("  it did not keep up", per_second(ours.rate), "", f"{ours.refused:,} refused"))
     return rows
 
 
-async def _steady(run: Run, url: str, requests: Requests) -> Outcome:
-    return await run.drive(Load(url, requests, CONNECTIONS, run.seconds(15) + 3, rate=RATE, warm_up=3))
+async def _steady(run: Run, url: str, pid: int, requests: Requests) -> Costed:
+    return await run.costed(Load(url, requests, CONNECTIONS, run.seconds(15) + 3, rate=RATE, warm_up=3), pid)
 
 
 async def _fill(run: Run) -> None:

@@ -11,14 +11,17 @@ from tests.bench.backlog import Backlog
 from tests.bench.events import batches
 from tests.bench.load import Load, Outcome
 from tests.bench.probes import Seen, probe
-from tests.bench.rows import Row, milliseconds, per_second, share
+from tests.bench.rows import Row, microseconds, milliseconds, per_second, share
 from tests.bench.run import Run
 from tests.bench.stack import PROCESSES, BenchFailed
 
 BATCH = 100
 SMALL_BATCH = 10
 CONNECTIONS = 8
-TRIES = 4
+TRIES = 6
+UP, DOWN = 1.25, 0.75
+"""How far the next rate to try is from the last."""
+
 CALM = 2.0
 """Seconds in which everything must be visible after the last request, for a rate to count as sustained."""
 
@@ -34,14 +37,9 @@ async def sustained(run: Run) -> list[Row]:
     rows_per_second = await limits.upserted(run.stack, run.seconds(4))
     async with Backlog.watch(run.stack) as backlog:
         before = run.stack.busy()
-        rate = burst_rate = await _burst(run, backlog)
+        burst_rate = await _burst(run, backlog)
         after = run.stack.busy()
-        for _ in range(TRIES):
-            if (late := await _steady(run, backlog, rate)) <= CALM:
-                break
-            rate *= 0.8
-        else:
-            raise BenchFailed(f"no rate could be sustained: at {rate:,.0f} /s everything was visible {late:.1f} s late")
+        rate, late = await _highest(run, backlog, burst_rate)
     return [
         Row(
             "end to end, sustained",
@@ -57,9 +55,24 @@ async def sustained(run: Run) -> list[Row]:
     ]
 
 
+async def _highest(run: Run, backlog: Backlog, rate: float) -> tuple[float, float]:
+    """The highest rate, from `rate` on up or down, that everybody kept up with, and how late they were with it."""
+    best = None
+    for _ in range(TRIES):
+        late = await _steady(run, backlog, rate)
+        if late <= CALM:
+            best = rate, late
+        elif best is not None:
+            break
+        rate *= UP if late <= CALM else DOWN
+    if best is None:
+        raise BenchFailed(f"no rate was sustained: at {rate / DOWN:,.0f} /s all was visible {late:.1f} s late")
+    return best
+
+
 def _used(name: str, seconds: float) -> Row:
     """What the burst cost a process: it tells more than a rate where other programs share the machine."""
-    return Row(f"    processor time of {name}", f"{1e6 * seconds:.0f} µs an event")
+    return Row(f"    processor time, {name}", f"{microseconds(seconds)} an event")
 
 
 def _burst_size(run: Run) -> int:
@@ -86,8 +99,10 @@ async def latency(run: Run) -> list[Row]:
     seconds = run.seconds(30)
     busy = asyncio.create_task(run.drive(_load(run, SMALL_BATCH, rate=1_000 / SMALL_BATCH, seconds=seconds)))
     await asyncio.sleep(2)  # until the stream is under way
-    seen = await probe(run.stack, seconds - 4)
-    await busy
+    try:
+        seen = await probe(run.stack, seconds - 4)
+    finally:
+        await busy
     async with Backlog.watch(run.stack) as backlog:
         await backlog.worked_off(WITHIN)
     rows = [
@@ -99,7 +114,7 @@ async def latency(run: Run) -> list[Row]:
 
 def _outcome(seen: list[Seen], where: str) -> Outcome:
     latencies = array("d", [each[where] for each in seen])
-    return Outcome(len(seen), 0, 0.0, 0.0, latencies)
+    return Outcome(len(seen), len(seen), 0, 0.0, 0.0, latencies)
 
 
 def _load(run: Run, size: int, *, seconds: float = 60.0, rate: float | None = None, count: int | None = None) -> Load:

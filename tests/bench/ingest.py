@@ -7,8 +7,8 @@ from collections.abc import Callable
 from tests.bench import limits
 from tests.bench.events import batches, singles
 from tests.bench.load import Load, Outcome, Requests
-from tests.bench.rows import Row, megabytes, milliseconds, per_second, share
-from tests.bench.run import Run
+from tests.bench.rows import Row, megabytes, microseconds, milliseconds, per_second, share
+from tests.bench.run import Costed, Run
 from tests.bench.stack import Server, empty_handler, ingest_alone, resident
 
 BATCH = 100
@@ -25,12 +25,12 @@ Make = Callable[[str, str], Requests]
 async def batched(run: Run) -> list[Row]:
     """Batches of 100."""
     with ingest_alone(run.stack) as server:
-        ours = await _flat_out(run, server, _batches, BATCH_CONNECTIONS)
+        ours, cost = await _flat_out(run, server, _batches, BATCH_CONNECTIONS)
         records = await limits.written_records(run.stack)
         memory = resident(server.pid)
     raw = await limits.produced(run.stack, records, run.seconds(8))
     with empty_handler(run.stack) as server:
-        empty = await _flat_out(run, server, _batches, BATCH_CONNECTIONS)
+        empty, least = await _flat_out(run, server, _batches, BATCH_CONNECTIONS)
     events, at_most = BATCH * ours.rate, BATCH * empty.rate
     return [
         Row(
@@ -41,42 +41,49 @@ async def batched(run: Run) -> list[Row]:
             "60,000 /s",
             "bare producer",
         ),
-        Row(_refused(ours), "", per_second(at_most), share(events, at_most), "", "empty handler"),
+        Row("", "", per_second(at_most), share(events, at_most), "", "empty handler"),
+        _cost(cost / BATCH, least / BATCH, "an event"),
         Row("  its memory afterwards", megabytes(memory), "", "", "250 MB"),
+        *_refused(ours),
     ]
 
 
 async def single(run: Run) -> list[Row]:
     """One event a request."""
     with ingest_alone(run.stack) as server:
-        ours = await _flat_out(run, server, singles, SINGLE_CONNECTIONS)
+        ours, cost = await _flat_out(run, server, singles, SINGLE_CONNECTIONS)
     with empty_handler(run.stack) as server:
-        empty = await _flat_out(run, server, singles, SINGLE_CONNECTIONS)
-    ratio = share(ours.rate, empty.rate)
+        empty, least = await _flat_out(run, server, singles, SINGLE_CONNECTIONS)
     return [
         Row(
             "accepted, one a request",
             per_second(ours.rate),
             per_second(empty.rate),
-            ratio,
+            share(ours.rate, empty.rate),
             "15,000 /s",
             "empty handler",
         ),
         Row(
             "  p50 / p99, 256 connections", milliseconds(ours), milliseconds(empty), "", "p99 < 50 ms", "empty handler"
         ),
-        Row(_refused(ours), ""),
+        _cost(cost, least, "a request"),
+        *_refused(ours),
     ]
+
+
+def _cost(ours: float, least: float, of: str) -> Row:
+    return Row(f"  processor time {of}", microseconds(ours), microseconds(least), "", "", "empty handler")
 
 
 def _batches(url: str, key: str) -> Requests:
     return batches(url, key, BATCH)
 
 
-async def _flat_out(run: Run, server: Server, requests: Make, connections: int) -> Outcome:
+async def _flat_out(run: Run, server: Server, requests: Make, connections: int) -> Costed:
     made = requests(server.url, run.stack.told["TEMAS_WRITE_KEY"])
-    return await run.drive(Load(server.url, made, connections, WARM_UP + run.seconds(8), warm_up=WARM_UP))
+    load = Load(server.url, made, connections, WARM_UP + run.seconds(8), warm_up=WARM_UP)
+    return await run.costed(load, server.pid)
 
 
-def _refused(outcome: Outcome) -> str:
-    return f"  {outcome.refused:,} requests were not answered with 200" if outcome.refused else ""
+def _refused(outcome: Outcome) -> list[Row]:
+    return [Row("  not answered with 200", f"{outcome.refused:,} requests")] if outcome.refused else []

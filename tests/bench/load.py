@@ -72,6 +72,8 @@ class Load:
 class Outcome:
     """What came back. `latencies` are in seconds, of counted answers with status 200; `busy` is our share of a core."""
 
+    # Requests sent, those of the warm-up too; of the others, those with status 200 and those without.
+    sent: int
     answered: int
     refused: int
     seconds: float
@@ -176,6 +178,7 @@ class _Drive:
             for connection in self.connections:
                 connection.close()
         return Outcome(
+            sent=self.sent,
             answered=self.answered,
             refused=self.refused + self.under_way,
             seconds=self.last - self.counted_from,
@@ -257,6 +260,7 @@ def merged(outcomes: Sequence[Outcome]) -> Outcome:
     for outcome in outcomes:
         latencies.extend(outcome.latencies)
     return Outcome(
+        sent=sum(outcome.sent for outcome in outcomes),
         answered=sum(outcome.answered for outcome in outcomes),
         refused=sum(outcome.refused for outcome in outcomes),
         seconds=max(outcome.seconds for outcome in outcomes),

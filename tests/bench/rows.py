@@ -32,6 +32,11 @@ def milliseconds(outcome: Outcome) -> str:
     return " / ".join(f"{1000 * outcome.percentile(percent):.1f}" for percent in (50, 99)) + " ms"
 
 
+def microseconds(seconds: float) -> str:
+    """Of a core."""
+    return f"{1e6 * seconds:,.0f} µs"
+
+
 def megabytes(count: int) -> str:
     return f"{count / 2**20:.0f} MB"
 

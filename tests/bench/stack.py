@@ -70,13 +70,13 @@ class Stack:
 
     def resident(self, name: str) -> int:
         """The bytes that a process of the stack, with its children, holds in memory."""
-        return resident(self._pid(name))
+        return resident(self.pid(name))
 
     def busy(self) -> Mapping[str, float]:
         """Seconds of a core that each process of the stack, with its children, has used so far."""
-        return {name: _busy(self._pid(name)) for name in PROCESSES}
+        return {name: busy(self.pid(name)) for name in PROCESSES}
 
-    def _pid(self, name: str) -> int:
+    def pid(self, name: str) -> int:
         return int((self.home / "run" / f"{name}.pid").read_text())
 
 
@@ -160,7 +160,8 @@ def _resident(process: psutil.Process) -> int:
     return getattr(full, "pss", full.rss)
 
 
-def _busy(pid: int) -> float:
+def busy(pid: int) -> float:
+    """Seconds of a core that a process and its children have used so far."""
     process = psutil.Process(pid)
     times = [each.cpu_times() for each in (process, *process.children(recursive=True))]
     return sum(each.user + each.system for each in times)

@@ -95,11 +95,11 @@ def test_shares_of_a_load_are_the_whole_of_it_and_number_nothing_twice() -> None
 
 
 def test_outcomes_add_up() -> None:
-    one, two = (Outcome(2, 1, 4.0, 0.2, array("d", latencies)) for latencies in ([0.1, 0.2], [0.3, 0.4]))
+    one, two = (Outcome(3, 2, 1, 4.0, 0.2, array("d", latencies)) for latencies in ([0.1, 0.2], [0.3, 0.4]))
 
     whole = merged([one, two])
 
-    assert (whole.answered, whole.refused, whole.rate, whole.percentile(99)) == (4, 2, 1.0, 0.4)
+    assert (whole.sent, whole.answered, whole.refused, whole.rate, whole.percentile(99)) == (6, 4, 2, 1.0, 0.4)
 
 
 @pytest.mark.parametrize(

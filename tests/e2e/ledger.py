@@ -7,9 +7,10 @@ event once by (source, id).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -162,13 +163,11 @@ class Versions:
         self.seen[where, id] = max(version, newest)
         self.looks += 1
 
-    async def watch(self, temas: Temas, people: Sequence[Person], enough: asyncio.Event) -> None:
-        """Read profiles and scores all the time."""
-        while not enough.is_set():
+    async def watch(self, where: str, read: Callable[[str], Awaitable[Json]], people: Sequence[Person]) -> None:
+        """Read the same thing of everybody all the time, until cancelled."""
+        while True:
             for person in people:
-                for where, read in (("profile", temas.profile), ("scores", temas.scores)):
-                    try:
+                with contextlib.suppress(AssertionError, httpx.TransportError, TimeoutError):  # it is down just now
+                    async with asyncio.timeout(3):
                         self.note(where, await read(f"user_id:{person.name}"))
-                    except (AssertionError, httpx.TransportError):
-                        pass  # it is down, or does not know them yet
                 await asyncio.sleep(0.05)

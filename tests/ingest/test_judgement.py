@@ -15,7 +15,8 @@ from msgspec import Raw
 from services.ingest.domain.bounds import DEPTH, EVENT_BYTES, KEPT_BYTES, KEPT_REASONS
 from services.ingest.domain.calls import CALL_TYPES, NAME_LENGTH
 from services.ingest.domain.judgement import Accepted, Arrival, Refused, judge, rejection
-from shared.events import Identifier, Rejected, Touchpoint, encode
+from shared.events import Rejected, Touchpoint, encode
+from shared.identifiers import Identifier
 from tests.builders import alias, identify, page, track
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -185,6 +185,24 @@ async def test_silence_teaches_once_its_window_has_closed(installation: Installa
         await until(lambda: desk.rows("SELECT 1 FROM evidence WHERE shown = 1 AND clicked = 1"))
 
 
+async def test_what_is_old_is_forgotten_and_what_it_taught_stays(installation: Installation) -> None:
+    await make_topics(installation)
+    async with open_desk(settings(installation)) as desk:
+        await desk.put_offer("tea")
+        await desk.tell(feedback("Accepted", await desk.decide(), "tea"))
+        await desk.decide()
+        await until(lambda: desk.rows("SELECT 1 FROM evidence WHERE accepted = 1"))
+        await until(lambda: desk.rows("SELECT 1 FROM decision HAVING count(*) = 2"))
+    async with open_desk(settings(installation), lambda: system_clock() + timedelta(days=101)) as later:
+        left = "SELECT 1 FROM decision UNION ALL SELECT 1 FROM outcome UNION ALL SELECT 1 FROM exposure"
+
+        async def forgotten() -> bool:
+            return not await later.rows(left)
+
+        await until(forgotten)
+        assert await later.rows("SELECT 1 FROM evidence WHERE accepted = 1")
+
+
 # --- fatigue ---------------------------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from services.profile.domain.identity import profile_id
 from shared import topics
-from shared.events import Identified, Identifier, Profiled, ShownScores, Signalled, Touchpoint
+from shared.events import Identified, Profiled, ShownScores, Signalled, Touchpoint
+from shared.identifiers import Identifier
 from tests.builders import Json, after, aliased, identified, ordered, touchpoint, viewed
 from tests.profile.service import Service, make_topics, running, settings, share
 from tests.servers import Installation, Servers

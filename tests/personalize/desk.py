@@ -23,8 +23,9 @@ from services.personalize.settings import Settings
 from shared import topics
 from shared.clock import Clock, system_clock
 from shared.db import Database
-from shared.events import Identifier, KnownIdentifier, Profiled, Touchpoint, View, encode
+from shared.events import KnownIdentifier, Profiled, Touchpoint, View, encode
 from shared.health import Health
+from shared.identifiers import Identifier
 from shared.kafka import Kafka, admin
 from tests.builders import Json
 from tests.servers import Installation

@@ -16,7 +16,8 @@ from services.personalize.domain.features import NAMES
 from services.personalize.domain.gates import Rests
 from services.personalize.domain.learner import Posterior, Prior, posterior
 from services.personalize.domain.offers import Offer, Shelf, shelves
-from shared.events import Choice, Identifier, View
+from shared.events import Choice, View
+from shared.identifiers import Identifier
 from tests.builders import START
 
 RESTS = Rests(dismissed=timedelta(days=30), accepted=timedelta(days=10))

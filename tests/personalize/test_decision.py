@@ -19,7 +19,8 @@ from services.personalize.domain.learner import Prior, posterior
 from services.personalize.domain.offers import Offer
 from services.personalize.service.chance import Pool
 from services.personalize.service.register import Register
-from shared.events import Computed, Identifier, KnownIdentifier, ShownScores, Touchpoints, View
+from shared.events import Computed, KnownIdentifier, ShownScores, Touchpoints, View
+from shared.identifiers import Identifier
 from tests.builders import START
 from tests.personalize.questions import decided, offer, request
 

@@ -103,7 +103,7 @@ def test_a_probability_is_near_the_exact_posterior_mean(shown: int, clicked: int
     odds = head.log_odds(np.array([0]), np.array([1.0]))
 
     # Given the spread that the fit found, the prior of w + u is normal with these two numbers.
-    spread = head.own[-1, 0, 0]
+    spread = head.spread[0] ** 2
     centre = np.log(head.base_rate / (1 - head.base_rate))
     z = np.linspace(centre - 12, centre + 12, 20_001)
     logarithm = clicked * log_expit(z) + (shown - clicked) * log_expit(-z) - (z - centre) ** 2 / (2 * (1 + spread))
@@ -178,7 +178,7 @@ def test_the_spread_between_offers_is_learned(spread: float) -> None:
     chances = expit(-1 + spread * random.standard_normal(60))
     cells: Cells = {(f"o{n:02d}", (1.0,)): Counts(2_000, int(random.binomial(2_000, p))) for n, p in enumerate(chances)}
     head = posterior(evidence(cells, 1), CLICK, ACCEPTANCE).click
-    assert head.own[-1, 0, 0] ** 0.5 == pytest.approx(spread, rel=0.4, abs=0.15)
+    assert head.spread[0] == pytest.approx(spread, rel=0.4, abs=0.15)
 
 
 def test_where_nothing_is_ever_accepted_clicks_do_not_speak_against_an_offer() -> None:

@@ -10,13 +10,12 @@ from hypothesis import strategies as st
 
 from services.profile.domain.fragment import Fragment, absorbed
 from services.profile.domain.graph import Limits
-from services.profile.domain.identity import Blocked, Edge, Owned, owned, said
+from services.profile.domain.identity import Edge, Owned, owned, said
 from services.profile.domain.when import When
-from shared.events import Identifier, Touchpoint
+from shared.events import Touchpoint
+from shared.identifiers import Identifier
 from tests import builders
 from tests.builders import after
-
-BLOCKED = Blocked(frozenset({"null", "undefined", "none", "anonymous", "-1", "nan"}))
 
 LIMITS = Limits(by_kind={"anonymous_id": 3}, others=2)
 """Small, so that they are reached."""
@@ -28,12 +27,12 @@ def touchpoint(id: str, minutes: float = 0, name: str | None = None, **rest: Any
 
 
 def _owned(life: Iterable[Touchpoint]) -> list[Owned]:
-    return [owned(each, BLOCKED) for each in life]
+    return [owned(each) for each in life]
 
 
 def stated(life: Iterable[Touchpoint]) -> dict[Edge, When]:
     """All that `life` states about identifiers."""
-    return said(_owned(life), BLOCKED)
+    return said(_owned(life))
 
 
 def added(life: Iterable[Touchpoint]) -> dict[Identifier, Fragment]:

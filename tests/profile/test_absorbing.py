@@ -18,10 +18,11 @@ from services.profile.domain.identity import profile_id
 from services.profile.service.absorbing import Profiles
 from services.profile.service.publishing import Publications, Told
 from shared.db import Database
-from shared.events import Identifier, Touchpoint, View
+from shared.events import Touchpoint, View
+from shared.identifiers import Identifier
 from tests.builders import after
 from tests.profile import oracle
-from tests.profile.lives import BLOCKED, LIMITS, alias, identify, lives, page
+from tests.profile.lives import LIMITS, alias, identify, lives, page
 from tests.servers import Servers
 
 TABLES = "fragment, identifier, edge, profile, view, timeline, segment_member, signal"
@@ -39,7 +40,7 @@ async def database(servers: Servers) -> AsyncIterator[Database]:
 
 async def absorbed(database: Database, *batches: Sequence[Touchpoint], limits: Limits = LIMITS) -> None:
     """All batches at once, each in a transaction of its own."""
-    profiles = Profiles(limits=limits, blocked=BLOCKED, zone=UTC, clock=now)
+    profiles = Profiles(limits=limits, zone=UTC, clock=now)
     uses = [lambda work, batch=batch: profiles.absorb(batch, work) for batch in batches if batch]
     await asyncio.gather(*(database.retrying(use) for use in uses))
 

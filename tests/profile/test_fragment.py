@@ -18,7 +18,8 @@ from services.profile.domain.graph import Standing
 from services.profile.domain.view import view
 from services.profile.domain.when import When
 from shared.clock import rfc3339
-from shared.events import Identifier, Touchpoint, View
+from shared.events import Touchpoint, View
+from shared.identifiers import Identifier
 from tests.builders import after
 from tests.profile import oracle
 from tests.profile.lives import added, consent, identify, lives, order, page, touchpoint

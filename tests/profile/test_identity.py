@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.profile.domain.graph import Assignment, Limits, fold, resolve, root, standings
-from services.profile.domain.identity import Edge, Statements, normal, profile_id
-from shared.events import Identifier, Touchpoint
+from services.profile.domain.identity import Edge, Statements, profile_id
+from shared.events import Touchpoint
+from shared.identifiers import Identifier, normal
 from tests.profile import oracle
 from tests.profile.lives import LIMITS, alias, identify, lives, page, stated, touchpoint
 

@@ -15,7 +15,8 @@ from services.profile.domain.identity import profile_id
 from services.profile.domain.publication import Entered, Known, Publication, published
 from services.profile.domain.segments import rule
 from services.profile.domain.stages import STAGES
-from shared.events import Identifier, ShownScores, Touchpoint
+from shared.events import ShownScores, Touchpoint
+from shared.identifiers import Identifier
 from shared.rules import RuleRefused
 from tests.builders import after
 from tests.profile.lives import added, consent, identify, order, page, stated, touchpoint

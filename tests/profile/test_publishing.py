@@ -15,11 +15,12 @@ from services.profile.service.publishing import Publications
 from services.profile.store.profiles import Claimed
 from shared import topics
 from shared.db import Database
-from shared.events import Identified, Identifier, Profiled, Signalled, Touchpoint
+from shared.events import Identified, Profiled, Signalled, Touchpoint
 from shared.health import Health
+from shared.identifiers import Identifier
 from shared.kafka import Kafka
 from tests.builders import after
-from tests.profile.lives import BLOCKED, LIMITS, identify, page
+from tests.profile.lives import LIMITS, identify, page
 from tests.profile.service import make_topics, read
 from tests.servers import Installation, Servers
 
@@ -31,7 +32,7 @@ class Office:
         self.installation = installation
         self.database = database
         self.publications = Publications(lambda: after(days=1))
-        self.profiles = Profiles(limits=LIMITS, blocked=BLOCKED, zone=UTC, clock=lambda: after(days=1))
+        self.profiles = Profiles(limits=LIMITS, zone=UTC, clock=lambda: after(days=1))
         self.out = ProfilePublisher(
             publications=self.publications, database=database, kafka=kafka, batch=100, clock=lambda: after(days=1)
         )

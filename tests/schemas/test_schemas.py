@@ -15,7 +15,8 @@ from jsonschema import Draft202012Validator
 from deploy.schemas.compatibility import breaks
 from deploy.schemas.documents import asyncapi, event_types, schema
 from shared import topics
-from shared.events import Call, Identifier, Touchpoint, encode
+from shared.events import Call, Touchpoint, encode
+from shared.identifiers import Identifier
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "schemas"
 NOW = datetime(2026, 3, 1, 10, tzinfo=UTC)

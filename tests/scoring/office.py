@@ -22,8 +22,9 @@ from services.scoring.settings import Settings
 from shared import topics
 from shared.clock import Clock, system_clock
 from shared.db import Database
-from shared.events import DeadLetter, Identified, Identifier, Membership, Scored, Touchpoint, Valuation, encode
+from shared.events import DeadLetter, Identified, Membership, Scored, Touchpoint, Valuation, encode
 from shared.health import Health
+from shared.identifiers import Identifier
 from shared.kafka import Kafka, admin, connection
 from tests.builders import Json
 from tests.servers import Installation

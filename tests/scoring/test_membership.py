@@ -8,8 +8,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.scoring.domain.membership import latest, normal, relinked
-from shared.events import Identifier, Membership
+from services.scoring.domain.membership import latest, relinked
+from shared.events import Membership
+from shared.identifiers import Identifier
 
 AYSE = Identifier("user_id", "ayse")
 TABLET = Identifier("anonymous_id", "tablet")
@@ -79,9 +80,3 @@ def test_being_absorbed_is_a_change() -> None:
     changes = relinked({"p-1": membership(3, AYSE)}, {"p-1": membership(4, redirect="p-2")})
     assert changes.left == (("p-1", AYSE),)
     assert changes.changed == ("p-1",)
-
-
-def test_a_profile_is_asked_for_as_people_write() -> None:
-    assert normal(Identifier("email", " Ayse@Example.com ")) == EMAIL
-    assert normal(Identifier("phone", "+90 (532) 123-45.67")) == Identifier("phone", "+905321234567")
-    assert normal(Identifier("user_id", " U-1 ")) == Identifier("user_id", " U-1 ")

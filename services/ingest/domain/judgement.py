@@ -20,7 +20,8 @@ from services.ingest.domain.calls import NAME_LENGTH, NOTHING, Sent, decode_call
 from services.ingest.domain.channels import channel
 from services.ingest.domain.faults import faults, lacking
 from services.ingest.domain.moments import happened
-from shared.events import Call, CallType, Identifier, Reason, Refusal, Rejected, Touchpoint
+from shared.events import Call, CallType, Reason, Refusal, Rejected, Touchpoint
+from shared.identifiers import Identifier
 
 
 class Arrival(msgspec.Struct, frozen=True, kw_only=True):

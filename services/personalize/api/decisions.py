@@ -20,7 +20,7 @@ from services.personalize.schemas import (
 from services.personalize.service.decisions import Answer, Kept
 from shared.auth import UserTokens
 from shared.errors import Invalid
-from shared.events import Identifier
+from shared.identifiers import Identifier
 
 router = APIRouter(prefix="/v1", tags=["decisions"])
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from shared.events import Identifier, View
+from shared.events import View
+from shared.identifiers import Identifier
 
 Facts = dict[str, Any]
 """What rules see: each variable's JSON value, and the datetime `now`."""

@@ -107,8 +107,7 @@ def _refusals(request: Request, known: Known, shelf: Shelf, rests: Rests, now: d
         pasts=customers.pasts(known.exposures),
         rests=rests,
     )
-    refusals = ((offer.id, gates.refusal(offer, situation)) for offer in shelf.offers)
-    return {offer_id: refusal for offer_id, refusal in refusals if refusal is not None}
+    return gates.refusals(shelf.offers, situation)
 
 
 def _ranked(

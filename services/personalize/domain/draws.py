@@ -7,6 +7,7 @@ exactly the share of draws that it wins: not an estimate, but the probability of
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -48,9 +49,8 @@ def temperature(base_rate: float) -> float:
 
 def draws(odds: Sequence[LogOdds], alphas: Sequence[float], worth: Worth, chance: Chance, number: int) -> Noise:
     """`number` joint draws of the scores of k offers, as (number, k): gain · Π σ(z) − cost over all heads."""
-    misses = [1 + np.exp(-_drawn(head, alpha, chance, number)) for head, alpha in zip(odds, alphas, strict=True)]
-    product = np.multiply.reduce(misses)
-    scores: Noise = worth.gain.astype(np.float32) / product - worth.cost.astype(np.float32)
+    misses = (1 + np.exp(-_drawn(head, alpha, chance, number)) for head, alpha in zip(odds, alphas, strict=True))
+    scores: Noise = worth.gain.astype(np.float32) / reduce(np.multiply, misses) - worth.cost.astype(np.float32)
     return scores
 
 

@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -51,16 +51,25 @@ class Refusal(msgspec.Struct, frozen=True):
     reason: str
 
 
-def refusal(offer: Offer, situation: Situation) -> Refusal | None:
-    """The first gate that `offer` fails in `situation`; None where it passes all."""
-    for gate, reason_against in GATES.items():
-        reason = reason_against(offer, situation)
-        if reason is not None:
-            return Refusal(gate, reason)
-    return None
+def refusals(offers: Sequence[Offer], situation: Situation) -> dict[str, Refusal]:
+    """The offers that fail a gate in `situation`, by id. What offers share, a rule or a purpose, is looked at once."""
+    rules = {text: _ineligible(holds) for text, holds in situation.held.items()}
+    purposes = {purpose: _unconsented(purpose, situation) for purpose in {offer.purpose for offer in offers}}
+    found: dict[str, Refusal] = {}
+    for offer in offers:
+        if reason := unavailable(offer, situation):
+            found[offer.id] = Refusal("availability", reason)
+        elif offer.eligibility is not None and (reason := rules.get(offer.eligibility, UNKNOWN)):
+            found[offer.id] = Refusal("eligibility", reason)
+        elif reason := purposes[offer.purpose]:
+            found[offer.id] = Refusal("consent", reason)
+        elif reason := tired(offer, situation):
+            found[offer.id] = Refusal("fatigue", reason)
+    return found
 
 
-def availability(offer: Offer, situation: Situation) -> str | None:
+def unavailable(offer: Offer, situation: Situation) -> str | None:
+    """Why `offer` isn't to be had in this channel at this time."""
     if offer.channels and situation.channel not in offer.channels:
         return f"not made in the channel {situation.channel}, only in {', '.join(offer.channels)}"
     if offer.valid_from is not None and situation.now < offer.valid_from:
@@ -70,27 +79,28 @@ def availability(offer: Offer, situation: Situation) -> str | None:
     return None
 
 
-def eligibility(offer: Offer, situation: Situation) -> str | None:
-    if offer.eligibility is None:
-        return None
-    holds = situation.held.get(offer.eligibility)
+UNKNOWN = "whether its rule holds is unknown for this person, which counts as no"
+
+
+def _ineligible(holds: bool | None) -> str | None:
     if holds is None:
-        return "whether its rule holds is unknown for this person, which counts as no"
+        return UNKNOWN
     return None if holds else "its rule does not hold for this person"
 
 
-def consent(offer: Offer, situation: Situation) -> str | None:
-    if offer.purpose is None:
+def _unconsented(purpose: str | None, situation: Situation) -> str | None:
+    if purpose is None:
         return None
-    said = _last_word(situation.consent.get(offer.purpose, {}), situation.channel)
+    said = _last_word(situation.consent.get(purpose, {}), situation.channel)
     if said is not None and not said.granted:
-        return f"consent to {offer.purpose} in {situation.channel} was refused at {said.at}"
+        return f"consent to {purpose} in {situation.channel} was refused at {said.at}"
     if said is None and situation.channel in OUTBOUND:
-        return f"nobody has consented to {offer.purpose} in {situation.channel}, where the company speaks first"
+        return f"nobody has consented to {purpose} in {situation.channel}, where the company speaks first"
     return None
 
 
-def fatigue(offer: Offer, situation: Situation) -> str | None:
+def tired(offer: Offer, situation: Situation) -> str | None:
+    """Why this person has seen enough of `offer` for now."""
     past = situation.pasts.get(offer.id)
     if past is None:
         return None
@@ -99,14 +109,6 @@ def fatigue(offer: Offer, situation: Situation) -> str | None:
         or _resting("accepted", past.accepted, situation.rests.accepted, situation.now)
         or next((reason for cap in offer.caps if (reason := _capped(cap, past, situation.now))), None)
     )
-
-
-GATES: Mapping[Gate, Callable[[Offer, Situation], str | None]] = {
-    "availability": availability,
-    "eligibility": eligibility,
-    "consent": consent,
-    "fatigue": fatigue,
-}
 
 
 def _last_word(channels: Mapping[str, Consent], channel: str) -> Consent | None:

@@ -58,10 +58,12 @@ class Head:
     """The posterior of one head over K known offers and, as the last row, any offer without evidence.
 
     base_rate: the placement's rate over all offers, prior included.
-    mean: (K+1, d) modes of w + u_a.
-    shared: (K+1, d, d) how w + u_a follows the doubt about w (a root of its covariance); once u_a is well known, it
+    mean: (d, K+1) modes of w + u_a.
+    shared: (d, (K+1)·d) how w + u_a follows the doubt about w (a root of its covariance); once u_a is well known, it
         makes up for whatever w may be.
-    own: (K+1, d, d) covariance of u_a given w.
+    own: (d·d, K+1) covariance of u_a given w.
+
+    Features come first and offers last, so that each decision takes one product of a vector and a matrix for each.
     """
 
     base_rate: float
@@ -71,11 +73,19 @@ class Head:
 
     def log_odds(self, rows: NDArray[np.intp], x: Floats) -> LogOdds:
         """The joint Gaussian of the log odds of the offers in `rows` (k,) for features `x` (d,)."""
+        own: Floats = np.outer(x, x).ravel() @ self.own
         return LogOdds(
-            mean=self.mean[rows] @ x,
-            shared=x @ self.shared[rows],
-            own=np.sqrt((x @ self.own[rows]) @ x),
+            mean=(x @ self.mean)[rows],
+            shared=(x @ self.shared).reshape(-1, len(x))[rows],
+            own=np.sqrt(own[rows]),
         )
+
+    @property
+    def spread(self) -> Floats:
+        """The standard deviations (d,) between offers, as far as the evidence tells them."""
+        width = len(self.mean)
+        spread: Floats = np.sqrt(np.diag(self.own[:, -1].reshape(width, width)))
+        return spread
 
 
 @dataclass(frozen=True)
@@ -117,10 +127,13 @@ def _head(rate: float, weights: Weights, arrow: Arrow) -> Head:
     """The Gaussian at the mode. An offer without evidence has u = 0 ± T and follows w entirely."""
     root = np.linalg.cholesky(np.linalg.inv(arrow.eliminated))
     unseen = np.zeros_like(weights.shared)
+    mean = weights.shared + np.vstack([weights.own, unseen])
+    # 1 − (A + 1/T)⁻¹A = (A + 1/T)⁻¹/T: what is left of w's deviation once u_a has answered it.
+    shared = np.concatenate([arrow.own / arrow.spread, np.eye(len(unseen))[None]]) @ root
+    own = np.concatenate([arrow.own, np.diag(arrow.spread)[None]])
     return Head(
         base_rate=rate,
-        mean=weights.shared + np.vstack([weights.own, unseen]),
-        # 1 − (A + 1/T)⁻¹A = (A + 1/T)⁻¹/T: what is left of w's deviation once u_a has answered it.
-        shared=np.concatenate([arrow.own / arrow.spread, np.eye(len(unseen))[None]]) @ root,
-        own=np.concatenate([arrow.own, np.diag(arrow.spread)[None]]),
+        mean=np.ascontiguousarray(mean.T),
+        shared=np.ascontiguousarray(shared.transpose(1, 0, 2)).reshape(len(unseen), -1),
+        own=np.ascontiguousarray(own.reshape(len(own), -1).T),
     )

@@ -18,7 +18,8 @@ from services.personalize.store.customers import Found
 from services.personalize.store.reading import reader
 from shared.clock import Clock
 from shared.db import Database, Work, is_away
-from shared.events import Identifier, Profiled, View
+from shared.events import Profiled, View
+from shared.identifiers import Identifier
 
 log = structlog.get_logger(__name__)
 

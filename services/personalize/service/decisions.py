@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -144,8 +145,8 @@ class Decisions:
 def _count(choice: Choice, shelf: Shelf) -> None:
     placement = choice.placement if shelf.offers else "other"
     metrics.DECISIONS.labels(placement, choice.silence or "offers").inc()
-    for candidate in choice.candidates:
-        if candidate.gate is not None:
-            metrics.REFUSED.labels(candidate.gate).inc()
+    for gate, offers in Counter(candidate.gate for candidate in choice.candidates).items():
+        if gate is not None:
+            metrics.REFUSED.labels(gate).inc(offers)
     for name in choice.degraded:
         metrics.DEGRADED.labels(name).inc()

@@ -1,4 +1,4 @@
-"""Learning: feedback, decision records and the passing of time become evidence.
+"""Learning: feedback, decision records and the passing of time become evidence. And at last, forgetting.
 
 All three do the same: fold what they bring into the outcomes, see what each outcome now teaches, and add what is new in
 that to the counts. An outcome's own row says what of it has been counted, so nothing counts twice.
@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from services.personalize import metrics
 from services.personalize.domain import outcomes as domain
 from services.personalize.domain.evidence import Counts
 from services.personalize.domain.outcomes import Feedback, Outcome, Subject, Times, Windows
-from services.personalize.store import decisions, evidence, outcomes, participants
+from services.personalize.store import decisions, evidence, outcomes, participants, retention
 from services.personalize.store.evidence import Cell
 from services.personalize.store.outcomes import Key, Seen, Taught
 from shared.clock import Clock
@@ -25,10 +25,11 @@ from shared.events import Choice, Decided, Touchpoint
 class Learning:
     """What becomes evidence, and when."""
 
-    def __init__(self, database: Database, *, clock: Clock, windows: Windows, at_once: int) -> None:
+    def __init__(self, database: Database, *, clock: Clock, windows: Windows, kept: timedelta, at_once: int) -> None:
         self.database = database
         self.clock = clock
         self.windows = windows
+        self.kept = kept
         self.at_once = at_once
 
     async def absorb(self, touchpoints: Sequence[Touchpoint], work: Work) -> None:
@@ -60,6 +61,11 @@ class Learning:
         closed = await self.database.retrying(close)
         metrics.WINDOWS_CLOSED.inc(closed)
         return closed
+
+    async def forget(self) -> int:
+        """Delete some of what is older than records are kept; give how much."""
+        before = self.clock() - self.kept
+        return await self.database.retrying(lambda work: retention.forget(work, before, self.at_once))
 
     async def _teach(self, work: Work, known: Mapping[Key, Taught]) -> None:
         """Count what `known` outcomes teach as of now beyond what was counted of them before."""

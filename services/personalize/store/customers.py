@@ -11,7 +11,8 @@ from sqlalchemy import text
 from services.personalize.domain.customers import Exposure
 from services.personalize.store.reading import Reader
 from shared.db import Work
-from shared.events import Identifier, View
+from shared.events import View
+from shared.identifiers import Identifier
 
 
 class Found(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ from services.personalize.domain.evidence import Counts
 from services.personalize.domain.outcomes import Outcome, Subject, Times
 from services.personalize.store.evidence import array
 from shared.db import Work
-from shared.events import Identifier
+from shared.identifiers import Identifier
 
 
 class Key(msgspec.Struct, frozen=True, order=True):

@@ -18,8 +18,8 @@ from services.profile.service.reading import NOW
 from services.profile.store.timeline import Place
 from shared.clock import rfc3339
 from shared.errors import Invalid
-from shared.events import Identifier
 from shared.http import Json
+from shared.identifiers import Identifier
 from shared.kafka import parse_token
 from shared.paging import DEFAULT_LIMIT, Cursor, Limit, cursor, place
 

@@ -20,7 +20,8 @@ from services.profile.domain.identity import Owned
 from services.profile.domain.orders import Orders
 from services.profile.domain.traits import Traits
 from services.profile.domain.when import When, earliest, latest
-from shared.events import Identifier, Touchpoint
+from shared.events import Touchpoint
+from shared.identifiers import Identifier
 
 REFERRAL = "Referral Made"
 

@@ -18,9 +18,9 @@ from datetime import datetime
 
 import msgspec
 
-from services.profile.domain.identity import ANONYMOUS, NAMED, USER, Edge, Statements
+from services.profile.domain.identity import NAMED, Edge, Statements
 from services.profile.domain.when import When, earliest
-from shared.events import Identifier
+from shared.identifiers import ANONYMOUS, USER, Identifier
 
 
 class Claim(msgspec.Struct, frozen=True, order=True):

@@ -12,7 +12,6 @@ Values that name nobody (`null`, `0000`, `anonymous`) are blocked: they link not
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 from uuid import UUID, uuid5
@@ -20,13 +19,8 @@ from uuid import UUID, uuid5
 import msgspec
 
 from services.profile.domain.when import When
-from shared.events import Call, Identifier, Touchpoint
-
-USER = "user_id"
-ANONYMOUS = "anonymous_id"
-EMAIL = "email"
-PHONE = "phone"
-PROFILE = "profile_id"
+from shared.events import Call, Touchpoint
+from shared.identifiers import ANONYMOUS, EMAIL, PHONE, PROFILE, USER, Identifier, names_nobody, normal
 
 NAMED = frozenset({USER, ANONYMOUS})
 """The kinds that a touchpoint is sent under. Only they have fragments, and only they name profiles."""
@@ -44,36 +38,6 @@ LONGEST = 512
 def profile_id(name: Identifier) -> str:
     """The id of the profile that `name` names."""
     return str(uuid5(NAMESPACE, str(name)))
-
-
-# --- values that name nobody -----------------------------------------------------------------------------------------
-
-# Zeros, however they are set apart (0, 00-00, the UUID of zeros); or one digit over and over (11, 999999).
-_PLACEHOLDER = re.compile(r"[\s0.:_-]*0[\s0.:_-]*|(\d)\1+")
-
-
-class Blocked(msgspec.Struct, frozen=True):
-    """The values that name nobody: a list, in lower case, beside emptiness, zeros and one digit over and over."""
-
-    values: frozenset[str]
-
-    def __contains__(self, value: str) -> bool:
-        plain = value.strip().lower()
-        return not plain or plain in self.values or _PLACEHOLDER.fullmatch(plain) is not None
-
-
-# --- normal forms ----------------------------------------------------------------------------------------------------
-
-_PHONE_PUNCTUATION = re.compile(r"[\s().-]")
-
-
-def normal(identifier: Identifier) -> Identifier:
-    """`identifier` as it is compared and shown: emails in lower case, phones without punctuation, others as given."""
-    if identifier.kind == EMAIL:
-        return Identifier(EMAIL, identifier.value.strip().lower())
-    if identifier.kind == PHONE:
-        return Identifier(PHONE, _PHONE_PUNCTUATION.sub("", identifier.value))
-    return identifier
 
 
 # --- statements ------------------------------------------------------------------------------------------------------
@@ -104,35 +68,33 @@ class Owned(msgspec.Struct, frozen=True):
     blocked: tuple[Identifier, ...]
 
 
-def owned(touchpoint: Touchpoint, blocked: Blocked) -> Owned:
+def owned(touchpoint: Touchpoint) -> Owned:
     """Whose `touchpoint` is."""
-    named = _named(touchpoint.data)
-    nobody = tuple(identifier for identifier in named if identifier.value in blocked)
-    owner = named[0] if len(nobody) == len(named) else next(each for each in named if each not in nobody)
-    return Owned(touchpoint, owner, named, nobody)
+    ids = touchpoint.ids
+    return Owned(touchpoint, touchpoint.owner, ids, tuple(each for each in ids if names_nobody(each.value)))
 
 
-def said(batch: Iterable[Owned], blocked: Blocked) -> dict[Edge, When]:
+def said(batch: Iterable[Owned]) -> dict[Edge, When]:
     """All statements in `batch`, each with its first moment."""
     first: dict[Edge, When] = {}
     for each in batch:
         when = When(each.touchpoint.at, each.touchpoint.id)
-        for edge in _edges(each, blocked):
+        for edge in _edges(each):
             if edge not in first or when < first[edge]:
                 first[edge] = when
     return first
 
 
-def _edges(said: Owned, blocked: Blocked) -> Iterator[Edge]:
+def _edges(said: Owned) -> Iterator[Edge]:
     call, whose = said.touchpoint.data, said.owner
     yield Edge("seen", whose, whose)
     if whose in said.blocked:
         return
     if whose.kind == USER:
         yield from _logins(said)
-        yield from _aliases(call, whose, blocked)
+        yield from _aliases(call, whose)
     for claimed in _claimed(call):
-        if claimed.value not in blocked and len(claimed.value) <= LONGEST:
+        if not names_nobody(claimed.value) and len(claimed.value) <= LONGEST:
             yield Edge("claim", claimed, whose)
 
 
@@ -143,10 +105,10 @@ def _logins(said: Owned) -> Iterator[Edge]:
             yield Edge("login", visitor, said.owner)
 
 
-def _aliases(call: Call, user: Identifier, blocked: Blocked) -> Iterator[Edge]:
+def _aliases(call: Call, user: Identifier) -> Iterator[Edge]:
     """`previous_id` may be a user's or a visitor's: nobody says which, so both are stated, and what was seen counts."""
     previous = call.previous_id
-    if call.type != "alias" or previous is None or previous in blocked or previous == user.value:
+    if call.type != "alias" or previous is None or names_nobody(previous) or previous == user.value:
         return
     yield Edge("alias", Identifier(USER, previous), user)
     yield Edge("login", Identifier(ANONYMOUS, previous), user)
@@ -168,9 +130,3 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return ""
     return str(value) if isinstance(value, str | int) else ""
-
-
-def _named(call: Call) -> tuple[Identifier, ...]:
-    """The ids that the call was sent under, the user's first."""
-    both = ((USER, call.user_id), (ANONYMOUS, call.anonymous_id))
-    return tuple(Identifier(kind, value) for kind, value in both if value is not None)

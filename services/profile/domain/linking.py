@@ -9,7 +9,7 @@ import msgspec
 from services.profile.domain.graph import Assignment, Claim, Standing
 from services.profile.domain.identity import NAMED, Edge, Statements, profile_id
 from services.profile.domain.when import When
-from shared.events import Identifier
+from shared.identifiers import Identifier
 
 
 class Placed(msgspec.Struct, frozen=True):

@@ -60,8 +60,8 @@ def facts(seen: View, known: Fragment, now: datetime) -> Facts:
         "computed": {
             **_present(seen.computed),
             "touchpoint_count": seen.touchpoints.count,
-            "first_touchpoint_at": seen.touchpoints.first_at,
-            "last_touchpoint_at": seen.touchpoints.last_at,
+            **_named("first_touchpoint_at", seen.touchpoints.first_at),
+            **_named("last_touchpoint_at", seen.touchpoints.last_at),
             "referral_count": known.events.get(REFERRAL, 0),
         },
         "scores": _present(seen.scores) if seen.scores is not None else {},
@@ -91,6 +91,10 @@ def _consent(consents: Consents) -> dict[str, dict[str, Consent]]:
 
 def _present(struct: msgspec.Struct) -> dict[str, Any]:
     return {name: value for name, value in msgspec.structs.asdict(struct).items() if value is not None}
+
+
+def _named(name: str, value: Any) -> dict[str, Any]:
+    return {} if value is None else {name: value}
 
 
 def _shown(at: datetime | None) -> str | None:

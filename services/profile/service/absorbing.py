@@ -7,28 +7,28 @@ from datetime import datetime, tzinfo
 
 from services.profile import metrics
 from services.profile.domain import fragment, graph, identity, linking
-from services.profile.domain.identity import Blocked, Statements
+from services.profile.domain.identity import Statements
 from services.profile.domain.linking import Heard, Move, Places
 from services.profile.store import fragments, identities, profiles, scores, timeline
 from shared.clock import Clock
 from shared.db import Work
-from shared.events import Identifier, Scored, ShownScores, Touchpoint, Valuation
+from shared.events import Scored, ShownScores, Touchpoint, Valuation
+from shared.identifiers import Identifier
 
 
 class Profiles:
     """What can be done to profiles. `zone` is where the account's calendar is."""
 
-    def __init__(self, *, limits: graph.Limits, blocked: Blocked, zone: tzinfo, clock: Clock) -> None:
+    def __init__(self, *, limits: graph.Limits, zone: tzinfo, clock: Clock) -> None:
         self.limits = limits
-        self.blocked = blocked
         self.zone = zone
         self.clock = clock
 
     async def absorb(self, batch: Sequence[Touchpoint], work: Work) -> None:
         """Bring a batch's touchpoints, each seen for the first time, into the view."""
-        owned = [identity.owned(touchpoint, self.blocked) for touchpoint in batch]
+        owned = [identity.owned(touchpoint) for touchpoint in batch]
         additions = fragment.absorbed(owned, self.zone)
-        statements = identity.said(owned, self.blocked)
+        statements = identity.said(owned)
         known = await identities.find(work, _identifiers(statements))
 
         heard = linking.sift(statements, known)

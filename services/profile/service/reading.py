@@ -9,14 +9,14 @@ from uuid import UUID
 
 from sqlalchemy import Row
 
-from services.profile.domain.identity import NAMED, PROFILE, normal
+from services.profile.domain.identity import NAMED
 from services.profile.errors import ProfileNotFound
 from services.profile.store import profiles, timeline
 from services.profile.store.profiles import Found
 from services.profile.store.timeline import Place
 from shared import ledger
 from shared.db import Work
-from shared.events import Identifier
+from shared.identifiers import PROFILE, Identifier, normal
 
 NOW = Place(datetime(9999, 12, 31, tzinfo=UTC), "", "")
 """Where every timeline ends: it is read from here backwards."""

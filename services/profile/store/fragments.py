@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from services.profile.domain.fragment import Fragment, fold
 from shared.db import Work
-from shared.events import Identifier
+from shared.identifiers import Identifier
 
 # A new fragment is its first addition. Where another transaction is inserting the same, this waits for it.
 BEGIN = text("""

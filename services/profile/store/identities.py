@@ -12,7 +12,7 @@ from services.profile.domain.identity import NAMED, Edge, Statements
 from services.profile.domain.linking import Placed
 from services.profile.domain.when import When
 from shared.db import Work
-from shared.events import Identifier
+from shared.identifiers import Identifier
 
 FIND = text("""
     SELECT identifier.*

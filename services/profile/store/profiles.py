@@ -17,7 +17,7 @@ from sqlalchemy import text
 from services.profile.domain.linking import Settled
 from services.profile.domain.publication import Publication
 from shared.db import Work
-from shared.events import Identifier
+from shared.identifiers import Identifier
 
 CREATE = text("""
     INSERT INTO profile (profile_id, version, marked_at) SELECT unnest(CAST(:ids AS uuid[])), 1, :now

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Query
 from services.scoring.api.asked import AsOf, ModelId, OfScores
 from services.scoring.schemas import ForecastBody, ScoresBody
 from shared.errors import Invalid
-from shared.events import Identifier
+from shared.identifiers import Identifier
 
 router = APIRouter(prefix="/v1/scores", tags=["scores"])
 

@@ -6,17 +6,15 @@ a new version, changes nothing here: scores go back to the profile service, and 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from shared.events import Identifier, Membership
+from shared.events import Membership
+from shared.identifiers import Identifier
 
 OWNERS = frozenset({"user_id", "anonymous_id"})
 """The kinds of identifier that touchpoints are kept under; the others only find a profile."""
-
-_PHONE_PUNCTUATION = re.compile(r"[\s().-]")
 
 
 class Relinked(msgspec.Struct, frozen=True):
@@ -55,15 +53,6 @@ def relinked(known: Mapping[str, Membership], heard: Mapping[str, Membership]) -
         if before.redirect != membership.redirect or set(before.identifiers) != set(membership.identifiers):
             changed.append(profile_id)
     return Relinked(tuple(newer), tuple(sorted(joined)), tuple(sorted(left)), tuple(sorted(changed)))
-
-
-def normal(identifier: Identifier) -> Identifier:
-    """`identifier` as the profile service writes it: emails in lower case, phones without punctuation."""
-    if identifier.kind == "email":
-        return Identifier("email", identifier.value.strip().lower())
-    if identifier.kind == "phone":
-        return Identifier("phone", _PHONE_PUNCTUATION.sub("", identifier.value))
-    return identifier
 
 
 def _version(membership: Membership | None) -> int:

@@ -19,7 +19,7 @@ from services.scoring.domain.purchases import last_known_day
 from services.scoring.domain.rfm import Cuts
 from services.scoring.domain.scores import Named
 from services.scoring.domain.terms import Terms
-from shared.events import Identifier
+from shared.identifiers import Identifier
 
 
 class Window(msgspec.Struct, frozen=True):

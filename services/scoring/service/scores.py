@@ -19,7 +19,8 @@ from services.scoring.service.models import Models
 from services.scoring.store import fragments, marks, members, models
 from shared.clock import Clock
 from shared.db import Database, Work
-from shared.events import Identified, Identifier, Touchpoint, Valuation
+from shared.events import Identified, Touchpoint, Valuation
+from shared.identifiers import Identifier, normal
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -149,7 +150,7 @@ class Scores:
         ModelNotFound, ModelNotReady.
         """
         async with self.database.begin() as work:
-            profile_id = await members.find(work, membership.normal(identifier))
+            profile_id = await members.find(work, normal(identifier))
             if profile_id is None:
                 raise ProfileNotFound(f"no profile has {identifier.kind} {identifier.value!r}")
             version = await marks.version(work, profile_id)

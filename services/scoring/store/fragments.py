@@ -11,7 +11,7 @@ from services.scoring.domain import fragment
 from services.scoring.domain.fragment import Fragment
 from services.scoring.domain.purchases import Days, merged
 from shared.db import Work
-from shared.events import Identifier
+from shared.identifiers import Identifier
 
 # A row that is not there can't be locked: first make it, then lock it.
 ENSURE = text("""

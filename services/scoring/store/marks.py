@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import text
 
 from shared.db import Work
-from shared.events import Identifier
+from shared.identifiers import Identifier
 
 MARK = text("""
     INSERT INTO score (profile_id, version, published, marked_at, buys)

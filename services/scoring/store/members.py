@@ -8,7 +8,8 @@ from sqlalchemy import text
 
 from services.scoring.domain.membership import Relinked
 from shared.db import Work
-from shared.events import Identifier, Membership
+from shared.events import Membership
+from shared.identifiers import Identifier
 
 ENSURE = text("""
     INSERT INTO membership (profile_id, version) SELECT unnest(CAST(:profiles AS text[])), -1 ON CONFLICT DO NOTHING

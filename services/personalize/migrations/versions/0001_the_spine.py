@@ -90,6 +90,7 @@ TABLES = (
         PRIMARY KEY (decision_id, offer_id)
     ) WITH (fillfactor = 80)
     """,
+    "CREATE INDEX outcome_by_time ON outcome USING brin (shown_at)",
     "CREATE INDEX outcome_due ON outcome (due_at) WHERE due_at IS NOT NULL",
     """
     CREATE TABLE evidence (
