@@ -20,7 +20,7 @@ from tests.waiting import until
 
 CONSUMERS = ("profile", "scoring", "personalize")
 
-AT_REST: Mapping[str, str] = {
+UNPUBLISHED: Mapping[str, str] = {
     "profile": "SELECT count(*) FROM profile.profile WHERE marked_at IS NOT NULL",
     "scoring": "SELECT count(*) FROM scoring.score WHERE version > published",
 }
@@ -112,20 +112,28 @@ class Temas:
 
     async def settled(self, *, within: float = 60.0) -> None:
         """Return once every service has applied all that the log holds, and published what followed from it."""
-        await until(self._at_rest, within=within)
 
-    async def _at_rest(self) -> bool:
+        async def nothing_waits() -> bool:
+            waiting = [*await self._behind(), *await self._unpublished()]
+            assert not waiting, "; ".join(waiting)
+            return True
+
+        await until(nothing_waits, within=within)
+
+    async def _behind(self) -> list[str]:
         async with self._reader() as consumer:
             partitions = [TopicPartition(TOUCHPOINTS.name, number) for number in range(TOUCHPOINTS.partitions)]
             ends = {each.partition: end for each, end in (await consumer.end_offsets(partitions)).items() if end}
-        for service in CONSUMERS:
-            rows = await self.select(
-                f"SELECT partition, next_offset FROM {service}.stream_offset WHERE topic = $1", TOUCHPOINTS.name
-            )
-            if {row["partition"]: row["next_offset"] for row in rows if row["next_offset"]} != ends:
-                return False
-        waiting = [(await self.select(statement))[0][0] for statement in AT_REST.values()]
-        return not any(waiting)
+        statement = "SELECT partition, next_offset FROM {}.stream_offset WHERE topic = $1 AND next_offset > 0"
+        applied = {
+            service: {row[0]: row[1] for row in await self.select(statement.format(service), TOUCHPOINTS.name)}
+            for service in CONSUMERS
+        }
+        return [f"{service} has applied {done} of {ends}" for service, done in applied.items() if done != ends]
+
+    async def _unpublished(self) -> list[str]:
+        counts = {service: (await self.select(statement))[0][0] for service, statement in UNPUBLISHED.items()}
+        return [f"{service} has {count} to publish" for service, count in counts.items() if count]
 
     @asynccontextmanager
     async def _reader(self) -> AsyncIterator[AIOKafkaConsumer]:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from shared.events import View
-from shared.identifiers import Identifier
+from shared.identifiers import Identifier, normal
 
 Facts = dict[str, Any]
 """What rules see: each variable's JSON value, and the datetime `now`."""
@@ -51,15 +51,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 def person(text: str) -> Identifier:
     """`user_id:u-17` as an identifier, its value as profiles compare it. Raises ValueError: how it should be."""
-    asked = Identifier.parse(text.strip())
-    if asked.kind == "email":
-        return Identifier(asked.kind, asked.value.strip().lower())
-    if asked.kind == "phone":
-        return Identifier(asked.kind, asked.value.translate(_BETWEEN_DIGITS))
-    return asked
-
-
-_BETWEEN_DIGITS = str.maketrans("", "", " -.()")
+    return normal(Identifier.parse(text.strip()))
 
 
 def pasts(exposures: Iterable[Exposure]) -> Mapping[str, Past]:
