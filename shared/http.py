@@ -10,7 +10,7 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -34,6 +34,9 @@ from shared.tasks import together
 
 log = structlog.get_logger(__name__)
 
+OWN_TELEMETRY: Any = {"tracing": False, "metrics": False, "logs": False}
+"""Off: FastAPI's own looks into the environment on every request, and we have ours."""
+
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
@@ -55,10 +58,16 @@ def create_app(
     lifespan: Lifespan,
     routers: Sequence[APIRouter],
     largest_body: int = 1_000_000,
+    hot: Mapping[tuple[str, str], ASGIApp] | None = None,
 ) -> FastAPI:
-    """The service's application: its `routers`, and what all services have. Past `largest_body` bytes it says 413."""
-    app = FastAPIOffline(title=title, description=description, version="1", lifespan=lifespan)
+    """The service's application: its `routers`, and what all services have. Past `largest_body` bytes it says 413.
+
+    `hot`: by method and path, what is answered by bare ASGI, without routing, and turns its own errors into answers.
+    """
+    app = FastAPIOffline(title=title, description=description, version="1", lifespan=lifespan, telemetry=OWN_TELEMETRY)
     app.add_middleware(_Limited, largest=largest_body)
+    if hot:
+        app.add_middleware(_Hot, paths=hot)
     app.add_middleware(_Measured, service=service)
     app.add_exception_handler(TemasError, _temas_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
@@ -189,6 +198,18 @@ class _Limited:
         await self.app(scope, counted, send)
 
 
+class _Hot:
+    """Hands a request to the bare application of its method and path, before any routing."""
+
+    def __init__(self, app: ASGIApp, paths: Mapping[tuple[str, str], ASGIApp]) -> None:
+        self.app = app
+        self.paths = paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        bare = self.paths.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
+        await (bare or self.app)(scope, receive, send)
+
+
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 # --- running ---------------------------------------------------------------------------------------------------------
@@ -228,6 +249,7 @@ def serve(app: FastAPI, settings: ServiceSettings, service: str) -> None:
             log_config=None,
             backlog=4096,
             server_header=False,
+            proxy_headers=False,  # nothing here asks who the client is by address
             timeout_graceful_shutdown=int(settings.drain),
         )
     )

@@ -36,6 +36,7 @@ def build(settings: Settings, clock: Clock = system_clock) -> FastAPI:
         async with running(app, settings, health, clock):
             yield
 
+    routes = api.tracking_routes(settings)
     app = create_app(
         service=SERVICE,
         title="Temas ingest",
@@ -44,9 +45,9 @@ def build(settings: Settings, clock: Clock = system_clock) -> FastAPI:
         lifespan=lifespan,
         routers=[],
         largest_body=2 * settings.body_limit,  # never reached: the tracking API has its own, and says it to browsers
+        hot={(method, route.path): route.endpoint for route in routes for method in ("POST", "OPTIONS")},
     )
-    # First, so that no request of the hot path is compared with the addresses of the others.
-    app.router.routes[:0] = api.tracking_routes(settings)
+    app.router.routes[:0] = routes  # for the methods that they do not take
     api.document(app)
     return app
 
