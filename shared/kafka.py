@@ -15,7 +15,8 @@ from typing import Any, NamedTuple, Self
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from aiokafka.conn import AIOKafkaConnection, CloseReason
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from shared import topics
 from shared.errors import Invalid, LogUnavailable
@@ -33,6 +34,27 @@ BATCH_BYTES = 900_000
 
 RECORD_OVERHEAD = 80
 """Bytes that a record takes in a batch beside key and value: lengths, timestamp, the one header."""
+
+
+_write = AIOKafkaConnection.send
+
+
+def _write_or_say_broken(self: AIOKafkaConnection, *request: Any, **options: Any) -> Any:
+    """aiokafka's `send`, with the one error that it expects of a connection that broke.
+
+    Where asyncio raises OSError, uvloop raises RuntimeError. That one ends aiokafka's tasks for good, without a word:
+    a broker killed at the wrong moment, and a producer never sends again, a consumer never gets its metadata.
+    """
+    try:
+        return _write(self, *request, **options)
+    except KafkaError:
+        raise
+    except RuntimeError as error:
+        self.close(reason=CloseReason.CONNECTION_BROKEN, exc=error)
+        raise KafkaConnectionError(f"the connection to {self.host}:{self.port} is broken: {error}") from error
+
+
+AIOKafkaConnection.send = _write_or_say_broken
 
 
 def connection(settings: KafkaSettings) -> dict[str, Any]:
@@ -62,6 +84,16 @@ async def admin(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
         yield client
     finally:
         await client.close()
+
+
+async def answers(settings: KafkaSettings, *, within: float = 5.0) -> bool:
+    """Whether Kafka answers a client that is new, whatever has become of the others."""
+    try:
+        async with asyncio.timeout(within), admin(settings) as client:
+            await client.list_topics()
+    except (KafkaError, OSError):  # a time-out is an OSError
+        return False
+    return True
 
 
 class Position(NamedTuple):

@@ -37,7 +37,7 @@ from shared.dead_letters import DeadLetterLimit, DeadLetters, TooOld
 from shared.errors import Fatal, LogUnavailable, OffsetOutOfRange
 from shared.events import CloudEvent, Touchpoint
 from shared.health import Health
-from shared.kafka import Log, connection
+from shared.kafka import Log, answers, connection
 from shared.ledger import TABLES_V1, add_tables
 from shared.settings import KafkaSettings
 from shared.tasks import together
@@ -154,6 +154,7 @@ class Stream:
             progress=self.progress,
             clock=self.clock,
             stuck=self.limits.stuck,
+            answers=lambda: answers(self.settings),
             forget=self._forget,
         )
         await consumer.start()

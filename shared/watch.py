@@ -18,7 +18,11 @@ HOUSEKEEPING = 3600.0
 
 
 class Stuck(Exception):
-    """Records are waiting and none is applied, though the servers answer: only a new process helps."""
+    """Nothing is applied, though records wait and the servers answer: only a new process helps."""
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 @dataclass
@@ -37,7 +41,7 @@ class Progress:
         self.excused()
 
     def excused(self) -> None:
-        self.at = asyncio.get_running_loop().time()
+        self.at = _now()
 
 
 class Watch:
@@ -51,36 +55,37 @@ class Watch:
         progress: Progress,
         clock: Clock,
         stuck: float,
+        answers: Callable[[], Awaitable[bool]],
         forget: Callable[[], Awaitable[bool]],
     ) -> None:
-        """`forget` forgets some old events, and says whether there are more."""
+        """`answers`: whether Kafka answers a new client. `forget` forgets old events, and says if there are more."""
         self.name = consumer_name
         self.prefix = prefix
         self.progress = progress
         self.clock = clock
         self.stuck = stuck
+        self.answers = answers
         self.forget = forget
         self.forgot_at = 0.0
+        self.answered_at = 0.0
         self.shown: set[tuple[str, str, str]] = set()
 
     async def run(self, consumer: AIOKafkaConsumer) -> None:
         """Until cancelled. Raises Stuck."""
         self.progress.excused()
+        self.answered_at = _now()
         period = min(5.0, self.stuck / 4)
         while True:
             await asyncio.sleep(period)
             try:
                 async with asyncio.timeout(2 * period):
                     waiting = await self._look(consumer)
-            except Exception as error:
-                if not (isinstance(error, KafkaError | TimeoutError) or is_away(error)):
-                    raise
-                self.progress.excused()  # a server is away: that is no fault of this process
-                continue
-            if not waiting:
-                self.progress.excused()
-            elif (idle := asyncio.get_running_loop().time() - self.progress.at) > self.stuck:
-                raise Stuck(f"{waiting} records wait and none was applied for {idle:.0f} s")
+            except (KafkaError, TimeoutError) as error:
+                await self._unanswered(error)
+            else:
+                self.answered_at = _now()
+                self._judge(waiting)
+            await self._keep_house()
 
     async def _look(self, consumer: AIOKafkaConsumer) -> int:
         mine = consumer.assignment()
@@ -89,10 +94,31 @@ class Watch:
         self._hide(self.shown - {self._labels(partition) for partition in ends})
         if done := {partition: offset for partition, offset in self.progress.expected.items() if partition in mine}:
             await consumer.commit(done)
-        now = asyncio.get_running_loop().time()
-        if now - self.forgot_at > HOUSEKEEPING and not await self.forget():
-            self.forgot_at = now
         return waiting
+
+    def _judge(self, waiting: int) -> None:
+        if not waiting:
+            self.progress.excused()
+        elif (idle := _now() - self.progress.at) > self.stuck:
+            raise Stuck(f"{waiting} records wait and none was applied for {idle:.0f} s")
+
+    async def _unanswered(self, error: Exception) -> None:
+        """While Kafka is away that is no fault of this process. But it is away only if others say so, too."""
+        self.progress.excused()
+        if not await self.answers():
+            self.answered_at = _now()
+        elif (silent := _now() - self.answered_at) > self.stuck:
+            raise Stuck(f"Kafka answers others, but for {silent:.0f} s not this process's consumer") from error
+
+    async def _keep_house(self) -> None:
+        if _now() - self.forgot_at < HOUSEKEEPING:
+            return
+        try:
+            if not await self.forget():
+                self.forgot_at = _now()
+        except Exception as error:
+            if not is_away(error):
+                raise
 
     def _show(self, partition: TopicPartition, end: int) -> int:
         labels = self._labels(partition)

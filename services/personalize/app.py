@@ -77,7 +77,12 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
 
         knowledge = await _knowledge(database, settings)
         customers = Customers(
-            reads, clock=clock, patience=settings.patience, look_back=LOOK_BACK, remembered=settings.remembered
+            reads,
+            clock=clock,
+            patience=settings.patience,
+            at_once=settings.database.pool_size,
+            look_back=LOOK_BACK,
+            remembered=settings.remembered,
         )
         learning = Learning(
             database,

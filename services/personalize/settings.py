@@ -30,7 +30,7 @@ class Settings(ServiceSettings):
     dismissal_rest: float = Field(default=30.0, ge=0, le=90)
     acceptance_rest: float = Field(default=30.0, ge=0, le=90)
     # Joint draws a decision: more make propensities finer and decisions slower. And the share that is left to chance.
-    draws: int = Field(default=256, ge=1, le=10_000)
+    draws: int = Field(default=128, ge=1, le=10_000)
     explore: float = Field(default=0.02, ge=0, le=1)
     # What a unit of an offer's cost weighs against a unit of expected value. 0: no budget presses yet.
     cost_price: float = Field(default=0.0, ge=0)

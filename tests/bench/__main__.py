@@ -27,7 +27,7 @@ from tests.bench.stack import PROCESSES, SERVICES, BenchFailed, own_stack
 FAULTS = (BenchFailed, OSError, HTTPException, psutil.Error, asyncpg.PostgresError, KafkaError)
 """What a stack that is pressed hard may answer with."""
 
-PLAIN_WIDTH = 130
+PLAIN_WIDTH = 150
 """Columns without a terminal."""
 
 Measurement = Callable[[Run], Awaitable[list[Row]]]

@@ -10,7 +10,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import pytest
+import uvloop
 from aiokafka import ConsumerRecord
+from aiokafka.conn import create_conn
+from aiokafka.errors import KafkaConnectionError
+from aiokafka.protocol.metadata import MetadataRequest
 
 from shared import topics
 from shared.errors import LogUnavailable, TopicsMissing
@@ -229,6 +233,20 @@ async def test_while_the_broker_is_away_it_says_so_in_time_and_then_goes_on(brea
         log = at(await here.everything())
         assert [log[position] for position in positions] == records(10, seed="after")
         assert set(first) <= set(log.values())
+
+
+async def test_a_connection_that_broke_says_so_on_uvloop_too(servers: Servers) -> None:
+    """Anything but the error that it expects ends aiokafka's own tasks, and with them the client, for good."""
+
+    async def write_after_the_end() -> None:
+        host, port = servers.kafka.address.split(":")
+        broken = await create_conn(host, int(port))
+        broken._writer.transport.abort()
+        await asyncio.sleep(0)
+        with pytest.raises(KafkaConnectionError):
+            await broken.send(MetadataRequest([]))
+
+    await asyncio.to_thread(uvloop.run, write_after_the_end())
 
 
 @pytest.mark.servers

@@ -22,8 +22,8 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.servers
 
-IMPATIENT = replace(QUICK, stuck=2.0)
-"""A consumer that takes two idle seconds, with records waiting and the servers well, for being stuck."""
+IMPATIENT = replace(QUICK, stuck=4.0)
+"""A consumer that takes four idle seconds, with records waiting and the servers well, for being stuck."""
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +135,7 @@ async def test_a_database_that_refuses_us_is_no_fault_of_the_records(service: Co
             (f"ALTER SCHEMA {service.name} RENAME TO elsewhere", f"ALTER SCHEMA elsewhere RENAME TO {service.name}"),
         ):
             await _run(service, wrong)
-            await asyncio.sleep(3)
+            await asyncio.sleep(IMPATIENT.stuck + 1)
             await _run(service, right)
             await _counts_on(service)
     async with running(service.stream()):

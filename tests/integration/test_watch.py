@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from sqlalchemy import text
 
 from shared import ledger
 from shared.clock import system_clock
-from shared.kafka import admin
-from shared.watch import Stuck
+from shared.kafka import admin, answers, connection
+from shared.watch import Progress, Stuck, Watch
 from tests.builders import touchpoint
 from tests.integration.counting import QUICK, Counting, Handler, counting, running
-from tests.servers import Servers
+from tests.servers import Servers, started_servers
 from tests.waiting import until
 
 WATCHFUL = replace(QUICK, stuck=2.0)
@@ -85,6 +86,58 @@ async def test_a_consumer_that_sticks_though_the_servers_answer_ends(service: Co
     stream = service.stream(Handler(during=asyncio.Event().wait), limits=WATCHFUL)
     with pytest.raises(Stuck, match="10 records wait"):
         await asyncio.wait_for(stream.run(), 20)
+
+
+async def test_a_client_that_alone_gets_no_answer_is_given_up(service: Counting) -> None:
+    """As seen with aiokafka after a broker's death: the task that fetches metadata had ended, and all waited for it."""
+    watch = _watch(service)
+    async with _consumer(service) as consumer:
+        watching = asyncio.create_task(watch.run(consumer))
+        await asyncio.sleep(1)
+        consumer._client._sync_task.cancel()
+        consumer._client.force_metadata_update()
+        with pytest.raises(Stuck, match="Kafka answers others"):
+            await asyncio.wait_for(watching, 20)
+
+
+@pytest.mark.servers
+async def test_a_kafka_that_answers_nobody_is_waited_for() -> None:
+    async with started_servers() as servers, counting(servers, partitions=1) as service, _consumer(service) as consumer:
+        watching = asyncio.create_task(_watch(service).run(consumer))
+        servers.kafka.pause()
+        await asyncio.sleep(4 * WATCHFUL.stuck)
+        assert not watching.done()
+        servers.kafka.resume()
+        await asyncio.sleep(2 * WATCHFUL.stuck)
+        assert not watching.done()
+        watching.cancel()
+
+
+def _watch(service: Counting) -> Watch:
+    async def nothing_to_forget() -> bool:
+        return False
+
+    return Watch(
+        consumer_name=service.name,
+        prefix=service.settings.prefix,
+        progress=Progress(),
+        clock=system_clock,
+        stuck=WATCHFUL.stuck,
+        answers=lambda: answers(service.settings, within=1),
+        forget=nothing_to_forget,
+    )
+
+
+@asynccontextmanager
+async def _consumer(service: Counting) -> AsyncIterator[AIOKafkaConsumer]:
+    """A consumer of the service's one partition that never reads."""
+    consumer = AIOKafkaConsumer(**connection(service.settings), enable_auto_commit=False, group_id=f"{service.name}-w")
+    await consumer.start()
+    try:
+        consumer.assign([TopicPartition(service.settings.prefix + service.topic.name, 0)])
+        yield consumer
+    finally:
+        await consumer.stop()
 
 
 async def test_old_events_are_forgotten_bit_by_bit_and_young_ones_are_not(service: Counting) -> None:

@@ -160,7 +160,7 @@ def test_every_cap_holds() -> None:
     capped = offer(caps=(Cap(2, 1), Cap(3, 7)))
     assert gate(capped, exposures=[shown(0.1), shown(2)]) == (None, None)
     assert gate(capped, exposures=[shown(0.1), shown(0.2)]) == (
-        "fatigue", "shown 2 times in 1 days, where 2 are allowed",
+        "fatigue", "shown 2 times since 2026-02-28T10:00:00.000Z, of 2 allowed",
     )  # fmt: skip
     assert gate(capped, exposures=[shown(1), shown(2), shown(6)])[0] == "fatigue"
     assert gate(capped, exposures=[shown(1), shown(2), shown(7)]) == (None, None)

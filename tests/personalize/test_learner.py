@@ -63,7 +63,7 @@ def test_mode_and_covariance_are_those_of_the_full_problem(seed: int) -> None:
         odds = (data.features * (shared + own[groups])).sum(axis=1)
         won, lost = data.counts[:, 1], data.counts[:, 0] - data.counts[:, 1]
         likelihood = won @ log_expit(odds) + lost @ log_expit(-odds)
-        doubt = problem.precision @ (shared - problem.centre) ** 2 + (own**2 / arrow.spread).sum()
+        doubt = problem.precision @ (shared - problem.centre) ** 2 + (own**2 / arrow.variance).sum()
         return float(doubt / 2 - likelihood)
 
     full = minimize(loss, np.zeros(15), method="BFGS", options={"gtol": 1e-7})
@@ -72,7 +72,7 @@ def test_mode_and_covariance_are_those_of_the_full_problem(seed: int) -> None:
     hessian = numeric_hessian(loss, full.x)
     covariance = np.linalg.inv(hessian)
     assert np.linalg.inv(arrow.eliminated) == pytest.approx(covariance[:3, :3], abs=1e-4)
-    assert arrow.variances().ravel() == pytest.approx(np.diag(covariance)[3:], abs=1e-4)
+    assert arrow.posterior_variances().ravel() == pytest.approx(np.diag(covariance)[3:], abs=1e-4)
 
 
 def test_the_joint_covariance_of_two_offers_is_that_of_the_full_problem() -> None:
@@ -85,7 +85,7 @@ def test_the_joint_covariance_of_two_offers_is_that_of_the_full_problem() -> Non
     hessian[:3, :3] = np.eye(3) + arrow.meeting.sum(axis=0)
     for group, meeting in enumerate(arrow.meeting):
         own = slice(3 + 3 * group, 6 + 3 * group)
-        hessian[own, :3], hessian[:3, own], hessian[own, own] = meeting, meeting, meeting + np.diag(1 / arrow.spread)
+        hessian[own, :3], hessian[:3, own], hessian[own, own] = meeting, meeting, meeting + np.diag(1 / arrow.variance)
     covariance = np.linalg.inv(hessian)
 
     x = np.array([1.0, 0.5, 0.25])

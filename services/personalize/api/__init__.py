@@ -15,6 +15,7 @@ def router(secret: SecretStr, tokens: UserTokens) -> APIRouter:
     for resource in (decisions, offers, lift):
         guarded.include_router(resource.router)
     everything = APIRouter()
+    everything.include_router(decisions.for_servers(secret))
     everything.include_router(guarded)
     everything.include_router(decisions.for_people(tokens))
     return everything

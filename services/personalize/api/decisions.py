@@ -6,8 +6,10 @@ from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Header, Query
+from pydantic import SecretStr
 
 from services.personalize.api.asked import DecisionId, OfDecisions
+from services.personalize.api.quick import quick
 from services.personalize.domain.customers import Request, person
 from services.personalize.schemas import (
     DecideBody,
@@ -18,14 +20,13 @@ from services.personalize.schemas import (
     RecordAnswer,
 )
 from services.personalize.service.decisions import Answer, Kept
-from shared.auth import UserTokens
+from shared.auth import UserTokens, secret_required
 from shared.errors import Invalid
 from shared.identifiers import Identifier
 
 router = APIRouter(prefix="/v1", tags=["decisions"])
 
 
-@router.post("/decide", summary="What to offer this person, here, now")
 async def decide(body: DecideBody, decisions: OfDecisions) -> DecisionAnswer:
     request = Request(
         profile=_person(body.profile),
@@ -40,6 +41,13 @@ async def decide(body: DecideBody, decisions: OfDecisions) -> DecisionAnswer:
 @router.get("/decisions/{id}", summary="A decision: the question, every offer of the placement, and what became of it")
 async def record(id: DecisionId, decisions: OfDecisions) -> RecordAnswer:
     return _record(await decisions.find(id))
+
+
+def for_servers(secret: SecretStr) -> APIRouter:
+    """The question as a company's servers ask it, for anybody, with the secret key."""
+    servers = APIRouter(prefix="/v1", tags=["decisions"], route_class=quick(secret_required(secret)))
+    servers.post("/decide", summary="What to offer this person, here, now")(decide)
+    return servers
 
 
 def for_people(tokens: UserTokens) -> APIRouter:

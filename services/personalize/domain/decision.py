@@ -42,7 +42,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """How to choose. draws: M. explore: ε. cost_price: λ, the price of the budget. The holdout's share and salt."""
 
     rests: Rests
-    draws: int = 256
+    draws: int = 128
     explore: float = 0.02
     cost_price: float = 0.0
     holdout: float = 0.05
@@ -107,7 +107,7 @@ def _refusals(request: Request, known: Known, shelf: Shelf, rests: Rests, now: d
         pasts=customers.pasts(known.exposures),
         rests=rests,
     )
-    return gates.refusals(shelf.offers, situation)
+    return gates.refusals(shelf, situation)
 
 
 def _ranked(

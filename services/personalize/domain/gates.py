@@ -19,7 +19,7 @@ import msgspec
 
 from services.personalize.domain.channels import OUTBOUND
 from services.personalize.domain.customers import Past
-from services.personalize.domain.offers import Cap, Offer
+from services.personalize.domain.offers import Cap, Offer, Shelf
 from shared.clock import rfc3339
 from shared.events import Consent, Gate
 
@@ -51,30 +51,34 @@ class Refusal(msgspec.Struct, frozen=True):
     reason: str
 
 
-def refusals(offers: Sequence[Offer], situation: Situation) -> dict[str, Refusal]:
-    """The offers that fail a gate in `situation`, by id. What offers share, a rule or a purpose, is looked at once."""
-    rules = {text: _ineligible(holds) for text, holds in situation.held.items()}
-    purposes = {purpose: _unconsented(purpose, situation) for purpose in {offer.purpose for offer in offers}}
+def refusals(shelf: Shelf, situation: Situation) -> dict[str, Refusal]:
+    """The offers that fail a gate in `situation`, by id. What offers share is looked at once for all of them."""
+    elsewhere = {channels: _elsewhere(channels, situation.channel) for channels in shelf.channels}
+    ineligible = {text: _ineligible(holds) for text, holds in situation.held.items()}
+    unconsented = {purpose: _unconsented(purpose, situation) for purpose in shelf.purposes}
     found: dict[str, Refusal] = {}
-    for offer in offers:
-        if reason := unavailable(offer, situation):
+    for offer in shelf.offers:
+        if reason := elsewhere[offer.channels] or _out_of_date(offer, situation.now):
             found[offer.id] = Refusal("availability", reason)
-        elif offer.eligibility is not None and (reason := rules.get(offer.eligibility, UNKNOWN)):
+        elif offer.eligibility is not None and (reason := ineligible.get(offer.eligibility, UNKNOWN)):
             found[offer.id] = Refusal("eligibility", reason)
-        elif reason := purposes[offer.purpose]:
+        elif reason := unconsented[offer.purpose]:
             found[offer.id] = Refusal("consent", reason)
-        elif reason := tired(offer, situation):
+        elif offer.id in situation.pasts and (reason := _tiring(offer, situation.pasts[offer.id], situation)):
             found[offer.id] = Refusal("fatigue", reason)
     return found
 
 
-def unavailable(offer: Offer, situation: Situation) -> str | None:
-    """Why `offer` isn't to be had in this channel at this time."""
-    if offer.channels and situation.channel not in offer.channels:
-        return f"not made in the channel {situation.channel}, only in {', '.join(offer.channels)}"
-    if offer.valid_from is not None and situation.now < offer.valid_from:
+def _elsewhere(channels: Sequence[str], channel: str) -> str | None:
+    if not channels or channel in channels:
+        return None
+    return f"not made in the channel {channel}, only in {', '.join(channels)}"
+
+
+def _out_of_date(offer: Offer, now: datetime) -> str | None:
+    if offer.valid_from is not None and now < offer.valid_from:
         return f"not valid before {rfc3339(offer.valid_from)}"
-    if offer.valid_to is not None and situation.now >= offer.valid_to:
+    if offer.valid_to is not None and now >= offer.valid_to:
         return f"no longer valid since {rfc3339(offer.valid_to)}"
     return None
 
@@ -99,11 +103,7 @@ def _unconsented(purpose: str | None, situation: Situation) -> str | None:
     return None
 
 
-def tired(offer: Offer, situation: Situation) -> str | None:
-    """Why this person has seen enough of `offer` for now."""
-    past = situation.pasts.get(offer.id)
-    if past is None:
-        return None
+def _tiring(offer: Offer, past: Past, situation: Situation) -> str | None:
     return (
         _resting("dismissed", past.dismissed, situation.rests.dismissed, situation.now)
         or _resting("accepted", past.accepted, situation.rests.accepted, situation.now)
@@ -126,4 +126,4 @@ def _resting(what: str, at: datetime | None, rest: timedelta, now: datetime) -> 
 def _capped(cap: Cap, past: Past, now: datetime) -> str | None:
     since = now - timedelta(days=cap.days)
     times = sum(at > since for at in past.shown)
-    return f"shown {times} times in {cap.days} days, where {cap.count} are allowed" if times >= cap.count else None
+    return f"shown {times} times since {rfc3339(since)}, of {cap.count} allowed" if times >= cap.count else None

@@ -100,20 +100,20 @@ class Arrow:
     meeting: (K, d, d) A_k, the likelihood's curvature of group k, by which u_k meets w.
     own: (K, d, d) (A_k + 1/T)⁻¹, the covariance of u_k given w.
     eliminated: (d, d) the inverse covariance of w: its own block with all u_k eliminated.
-    spread: (d,) T.
+    variance: (d,) the diagonal of T.
     """
 
     meeting: Floats
     own: Floats
     eliminated: Floats
-    spread: Floats
+    variance: Floats
 
     @classmethod
-    def of(cls, curvature: Floats, precision: Floats, spread: Floats) -> Arrow:
-        own: Floats = np.linalg.inv(curvature + np.diag(1 / spread))
+    def of(cls, curvature: Floats, precision: Floats, variance: Floats) -> Arrow:
+        own: Floats = np.linalg.inv(curvature + np.diag(1 / variance))
         # Σ A − A(A + 1/T)⁻¹A, without the difference, which would lose its digits once A is large.
-        eliminated: Floats = np.diag(precision) + (curvature @ own / spread).sum(axis=0)
-        return cls(curvature, own, eliminated, spread)
+        eliminated: Floats = np.diag(precision) + (curvature @ own / variance).sum(axis=0)
+        return cls(curvature, own, eliminated, variance)
 
     def solved(self, shared: Floats, own: Floats) -> Weights:
         """The inverse of the arrow times a gradient."""
@@ -121,7 +121,7 @@ class Arrow:
         step = np.linalg.solve(self.eliminated, folded)
         return Weights(step, _each(self.own, own - self.meeting @ step))
 
-    def variances(self) -> Floats:
+    def posterior_variances(self) -> Floats:
         """The posterior variance of every group's own weights (K, d)."""
         path = self.own @ self.meeting
         through: Floats = np.einsum("kde,kde->kd", path @ np.linalg.inv(self.eliminated), path)
@@ -147,45 +147,45 @@ class Problem:
     def solved(self) -> tuple[Weights, Arrow]:
         """The mode of the posterior, and its curvature there."""
         weights = Weights(self.centre, np.zeros((len(self.trials.starts) - 1, len(self.centre))))
-        likelihood, spread = self.trials.at(weights), self._believed()
+        likelihood, variance = self.trials.at(weights), self._believed()
         for step in range(STEPS):
-            arrow = Arrow.of(likelihood.curvature, self.precision, spread)
-            direction = arrow.solved(*self._gradient(weights, likelihood, spread))
-            weights, likelihood = self._advanced(weights, likelihood, direction, spread)
+            arrow = Arrow.of(likelihood.curvature, self.precision, variance)
+            direction = arrow.solved(*self._gradient(weights, likelihood, variance))
+            weights, likelihood = self._advanced(weights, likelihood, direction, variance)
             if step < SPREAD_STEPS:
-                spread = self._pooled(weights.own, arrow)
+                variance = self._pooled(weights.own, arrow)
             elif direction.extent() < SETTLED:
                 break
-        return weights, Arrow.of(likelihood.curvature, self.precision, spread)
+        return weights, Arrow.of(likelihood.curvature, self.precision, variance)
 
-    def _gradient(self, weights: Weights, likelihood: Likelihood, spread: Floats) -> Weights:
+    def _gradient(self, weights: Weights, likelihood: Likelihood, variance: Floats) -> Weights:
         shared = likelihood.gradient.sum(axis=0) - self.precision * (weights.shared - self.centre)
-        return Weights(shared, likelihood.gradient - weights.own / spread)
+        return Weights(shared, likelihood.gradient - weights.own / variance)
 
     def _advanced(
-        self, weights: Weights, likelihood: Likelihood, direction: Weights, spread: Floats
+        self, weights: Weights, likelihood: Likelihood, direction: Weights, variance: Floats
     ) -> tuple[Weights, Likelihood]:
         """One Newton step, halved for as long as it would lose height."""
-        height = likelihood.height - self._doubt(weights, spread)
+        height = likelihood.height - self._doubt(weights, variance)
         for size in 0.5 ** np.arange(20):
             after = weights.moved(direction, size)
             there = self.trials.at(after)
-            if there.height - self._doubt(after, spread) >= height - 1e-9 * (1 + abs(height)):
+            if there.height - self._doubt(after, variance) >= height - 1e-9 * (1 + abs(height)):
                 return after, there
         return weights, likelihood
 
-    def _doubt(self, weights: Weights, spread: Floats) -> float:
+    def _doubt(self, weights: Weights, variance: Floats) -> float:
         """The negative log prior of `weights`, up to a constant."""
         shared = self.precision @ (weights.shared - self.centre) ** 2
-        return float(shared + (weights.own**2 / spread).sum()) / 2
+        return float(shared + (weights.own**2 / variance).sum()) / 2
 
     def _believed(self) -> Floats:
-        """The spread before any group was seen."""
+        """T before any group was seen."""
         return np.array([self.spread.first] + [self.spread.others] * (len(self.centre) - 1)) ** 2
 
     def _pooled(self, own: Floats, arrow: Arrow) -> Floats:
-        """The spread that explains the groups' weights: one for the first weight, one for all the others together."""
-        determined = 1 - arrow.variances() / arrow.spread  # 0: the weight is all prior; 1: all likelihood
+        """T that explains the groups' weights: one for the first weight, one for all the others together."""
+        determined = 1 - arrow.posterior_variances() / arrow.variance  # 0: the weight is all prior; 1: all likelihood
         first = _variance(own[:, 0], determined[:, 0], self.spread.first, self.spread.worth)
         others = _variance(own[:, 1:], determined[:, 1:], self.spread.others, self.spread.worth * (own.shape[1] - 1))
         return np.array([first] + [others] * (own.shape[1] - 1))

@@ -77,7 +77,7 @@ class Head:
         return LogOdds(
             mean=(x @ self.mean)[rows],
             shared=(x @ self.shared).reshape(-1, len(x))[rows],
-            own=np.sqrt(own[rows]),
+            own=np.sqrt(np.maximum(own[rows], 0.0)),  # what rounding left below nothing is nothing
         )
 
     @property
@@ -129,8 +129,8 @@ def _head(rate: float, weights: Weights, arrow: Arrow) -> Head:
     unseen = np.zeros_like(weights.shared)
     mean = weights.shared + np.vstack([weights.own, unseen])
     # 1 − (A + 1/T)⁻¹A = (A + 1/T)⁻¹/T: what is left of w's deviation once u_a has answered it.
-    shared = np.concatenate([arrow.own / arrow.spread, np.eye(len(unseen))[None]]) @ root
-    own = np.concatenate([arrow.own, np.diag(arrow.spread)[None]])
+    shared = np.concatenate([arrow.own / arrow.variance, np.eye(len(unseen))[None]]) @ root
+    own = np.concatenate([arrow.own, np.diag(arrow.variance)[None]])
     return Head(
         base_rate=rate,
         mean=np.ascontiguousarray(mean.T),

@@ -64,22 +64,35 @@ def eligibility(text: str) -> Rule:
 
 @dataclass(frozen=True)
 class Shelf:
-    """The offers of one placement, sorted by id, their rules compiled once. `rules` are by text: offers share them."""
+    """The offers of one placement, sorted by id, and what they have in common: each is looked at once in a decision.
+
+    rules: the compiled rules of all offers, by their text.
+    channels, purposes: those that offers name.
+    """
 
     offers: tuple[Offer, ...] = ()
     rules: Mapping[str, Rule] = field(default_factory=dict)
+    channels: frozenset[tuple[str, ...]] = frozenset()
+    purposes: frozenset[str | None] = frozenset()
 
-    def ids(self) -> list[str]:
-        return [offer.id for offer in self.offers]
+    @classmethod
+    def of(cls, offers: Iterable[Offer]) -> Shelf:
+        offers = tuple(sorted(offers, key=lambda offer: offer.id))
+        return cls(
+            offers=offers,
+            rules=_rules(offers),
+            channels=frozenset(offer.channels for offer in offers),
+            purposes=frozenset(offer.purpose for offer in offers),
+        )
 
 
 def shelves(offers: Iterable[Offer]) -> Mapping[str, Shelf]:
     """The shelf of every placement that has offers."""
     by_placement: dict[str, list[Offer]] = {}
-    for offer in sorted(offers, key=lambda offer: offer.id):
+    for offer in offers:
         for placement in offer.placements:
             by_placement.setdefault(placement, []).append(offer)
-    return {placement: Shelf(tuple(there), _rules(there)) for placement, there in by_placement.items()}
+    return {placement: Shelf.of(there) for placement, there in by_placement.items()}
 
 
 def _rules(offers: Iterable[Offer]) -> Mapping[str, Rule]:

@@ -23,9 +23,6 @@ from shared.identifiers import Identifier
 
 log = structlog.get_logger(__name__)
 
-AT_ONCE = 64
-"""Reads under way at most. When the database stops answering, that many wait for it; the rest go to memory at once."""
-
 BEHIND = timedelta(seconds=10)
 """A view that comes this late says that the read model is behind."""
 
@@ -46,22 +43,24 @@ class Customers:
     """Who is asked about, by any identifier. `reads` is for questions alone, so that they keep no writer waiting."""
 
     def __init__(
-        self, reads: Database, *, clock: Clock, patience: float, look_back: timedelta, remembered: int
+        self, reads: Database, *, clock: Clock, patience: float, at_once: int, look_back: timedelta, remembered: int
     ) -> None:
         self.reads = reads
         self.clock = clock
         self.patience = patience
+        self.at_once = at_once
         self.look_back = look_back
         self.remembered = remembered
         self.recent: OrderedDict[Identifier, Found] = OrderedDict()
-        self.under_way: set[asyncio.Task[Found | None]] = set()
+        self.free = asyncio.Semaphore(at_once)
+        self.late: set[asyncio.Task[Found | None]] = set()
         self.late_at: datetime | None = None
 
     # --- asked for a decision ----------------------------------------------------------------------------------------
 
     async def known(self, person: Identifier) -> Answer:
         """What is known of `person`. From memory, where the database does not answer within `patience` seconds."""
-        found = await self._read(person) if len(self.under_way) < AT_ONCE else None
+        found = await self._read(person)
         if found is not None:
             return Answer(_known(found), current=True)
         remembered = self.recent.get(person)
@@ -69,12 +68,34 @@ class Customers:
 
     async def _read(self, person: Identifier) -> Found | None:
         """What the database says, if it says so in time. A late answer is not broken off, which would cost the
-        connection: it still finds its way into memory."""
+        connection: it finds its way into memory. While all connections wait for late answers, nobody waits for one.
+        """
+        if len(self.late) == self.at_once:
+            return None
+        deadline = asyncio.get_running_loop().time() + self.patience
+        if not await self._turn(deadline):
+            return None
         read = asyncio.create_task(self._find(person))
-        self.under_way.add(read)
-        read.add_done_callback(self.under_way.discard)
-        done, _ = await asyncio.wait([read], timeout=self.patience)
-        return read.result() if done else None
+        read.add_done_callback(self._ended)
+        done, _ = await asyncio.wait([read], timeout=deadline - asyncio.get_running_loop().time())
+        if done:
+            return read.result()
+        self.late.add(read)
+        return None
+
+    async def _turn(self, deadline: float) -> bool:
+        """Wait for a free connection; False where there was none by the `deadline`."""
+        if not self.free.locked():
+            return await self.free.acquire()
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await self.free.acquire()
+        except TimeoutError:
+            return False
+
+    def _ended(self, read: asyncio.Task[Found | None]) -> None:
+        self.free.release()
+        self.late.discard(read)
 
     async def _find(self, person: Identifier) -> Found | None:
         try:

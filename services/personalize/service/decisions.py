@@ -6,6 +6,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -48,12 +49,12 @@ class Kept(NamedTuple):
     outcomes: Mapping[str, Times]
 
 
+@dataclass(frozen=True)
 class Records:
     """Where records go, soon, and where the latest are found before they are in the database."""
 
-    def __init__(self, put: Callable[[Decided], None], find: Callable[[str], Decided | None]) -> None:
-        self.put = put
-        self.find = find
+    put: Callable[[Decided], None]
+    find: Callable[[str], Decided | None]
 
 
 class Decisions:

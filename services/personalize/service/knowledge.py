@@ -62,31 +62,35 @@ class Knowledge:
         return self.age > STALE
 
     async def refresh(self) -> int:
-        """Take in what changed since the last look; give how many placements are decided differently now."""
+        """Take in what changed since the last look; give how many placements are decided differently now.
+
+        After a look that failed it begins anew: the database that comes back may have been restored to an earlier time.
+        """
+        since, self.horizon = self.horizon, changes.BEGINNING
         async with self.database.begin() as work:
             horizon = await changes.horizon(work)
-            changed_offers = await offers.changed(work, self.horizon)
-            changed_cells = await evidence.changed(work, VERSION, self.horizon)
+            changed_offers = await offers.changed(work, since)
+            changed_cells = await evidence.changed(work, VERSION, since)
         self.horizon, self.looked = horizon, time.monotonic()
-        restocked = self._restock(changed_offers)
-        taught = self._enter(changed_cells)
+
         began = time.monotonic()
+        if since == changes.BEGINNING:
+            self.registers = {}
+        restocked = self._restock({} if since == changes.BEGINNING else self.offers, changed_offers)
+        taught = self._enter(changed_cells)
+        self.posteriors = {name: each for name, each in self.posteriors.items() if name in self.registers}
         for placement in sorted(taught):
             await self._fit(placement)
         await asyncio.sleep(min(LONGEST_REST, max(SHORTEST_REST, REST * (time.monotonic() - began))))
         return len(taught) + restocked
 
-    def _restock(self, changed: Sequence[tuple[str, Offer | None]]) -> bool:
-        """Take in offers; give whether any is news."""
-        before = dict(self.offers) if changed else self.offers
-        for offer_id, offer in changed:
-            if offer is None:
-                self.offers.pop(offer_id, None)
-            else:
-                self.offers[offer_id] = offer
-        if self.offers == before:
+    def _restock(self, known: Mapping[str, Offer], changed: Sequence[tuple[str, Offer | None]]) -> bool:
+        """Have the `known` offers with what `changed` in them; give whether that is news."""
+        after = {**known, **dict(changed)} if changed else known
+        offered = {offer_id: offer for offer_id, offer in after.items() if offer is not None}
+        if offered == self.offers:
             return False
-        self.shelves = shelves(self.offers.values())
+        self.offers, self.shelves = offered, shelves(offered.values())
         return True
 
     def _enter(self, changed: Iterable[tuple[Cell, Counts]]) -> set[str]:

@@ -20,6 +20,7 @@ from services.personalize.store.outcomes import Key, Seen, Taught
 from shared.clock import Clock
 from shared.db import Database, Work
 from shared.events import Choice, Decided, Touchpoint
+from shared.identifiers import names_nobody
 
 
 class Learning:
@@ -95,9 +96,12 @@ def _feedback(touchpoint: Touchpoint) -> Feedback | None:
 
 
 def _exposures(told: Iterable[tuple[Touchpoint, Feedback]]) -> dict[Seen, Times]:
-    """Who was shown what. Feedback that names no decision is an exposure all the same: the touchpoint stands for it."""
+    """Who was shown what. Feedback that names no decision is an exposure all the same: the touchpoint stands for it.
+    Under an id that names nobody (`null`) it is nobody's: everybody whose client has that bug would share it."""
     sides: defaultdict[Seen, list[Times]] = defaultdict(list)
     for touchpoint, said in told:
+        if names_nobody(touchpoint.owner.value):
+            continue
         decision_id = said.decision_id or f"touchpoint {touchpoint.source} {touchpoint.id}"
         sides[Seen(touchpoint.owner, said.offer_id, decision_id)].append(said.times)
     return {seen: domain.fold(times) for seen, times in sides.items()}
