@@ -43,6 +43,7 @@ BEGIN = text("""
     ON CONFLICT DO NOTHING
 """)
 POSITIONS = text("SELECT partition, next_offset FROM stream_offset WHERE consumer = :consumer AND topic = :topic")
+ALL_POSITIONS = text("SELECT topic, partition, next_offset FROM stream_offset WHERE consumer = :consumer")
 # Keys arrive sorted: two consumers that insert the same events then wait for each other instead of deadlocking.
 REMEMBER = text("""
     INSERT INTO event_seen (key, seen_at) SELECT unnest(CAST(:keys AS bytea[])), :now
@@ -93,6 +94,12 @@ async def move(work: Work, consumer: str, topic: str, partition: int, *, expecte
     """The fence: go from `expected` to `new`, or False where somebody else has moved."""
     row = {"consumer": consumer, "topic": topic, "partition": partition, "expected": expected, "new": new}
     return (await work.execute(MOVE, row)).rowcount == 1
+
+
+async def positions(work: Work, consumer: str) -> dict[tuple[str, int], int]:
+    """Where `consumer` goes on, by topic and partition."""
+    rows = await work.execute(ALL_POSITIONS, {"consumer": consumer})
+    return {(row.topic, row.partition): row.next_offset for row in rows}
 
 
 async def remember(work: Work, keys: Sequence[bytes], now: datetime) -> set[bytes]:

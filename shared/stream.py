@@ -155,6 +155,7 @@ class Stream:
             clock=self.clock,
             stuck=self.limits.stuck,
             answers=lambda: answers(self.settings),
+            stored=self._stored,
             forget=self._forget,
         )
         await consumer.start()
@@ -307,6 +308,10 @@ class Stream:
             await self._fence(work, partition, record)
         self.progress.made(partition, record.offset + 1, record.timestamp)
         self.dead_letters.count(error)
+
+    async def _stored(self) -> Mapping[tuple[str, int], int]:
+        async with self.database.begin() as work:
+            return await ledger.positions(work, self.service)
 
     async def _forget(self) -> bool:
         async with self.database.begin() as work:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -45,7 +45,7 @@ class Progress:
 
 
 class Watch:
-    """Every few seconds: shows the lag, tells Kafka our offsets, forgets old events, notices a stuck consumer."""
+    """Every few seconds: shows the lag, tells Kafka our offsets, keeps house, notices a stuck consumer."""
 
     def __init__(
         self,
@@ -56,15 +56,20 @@ class Watch:
         clock: Clock,
         stuck: float,
         answers: Callable[[], Awaitable[bool]],
+        stored: Callable[[], Awaitable[Mapping[tuple[str, int], int]]],
         forget: Callable[[], Awaitable[bool]],
     ) -> None:
-        """`answers`: whether Kafka answers a new client. `forget` forgets old events, and says if there are more."""
+        """`answers`: whether Kafka answers a new client. `stored`: the next offsets by topic and partition.
+
+        `forget` forgets some old events, and says whether there are more.
+        """
         self.name = consumer_name
         self.prefix = prefix
         self.progress = progress
         self.clock = clock
         self.stuck = stuck
         self.answers = answers
+        self.stored = stored
         self.forget = forget
         self.forgot_at = 0.0
         self.answered_at = 0.0
@@ -111,14 +116,23 @@ class Watch:
             raise Stuck(f"Kafka answers others, but for {silent:.0f} s not this process's consumer") from error
 
     async def _keep_house(self) -> None:
-        if _now() - self.forgot_at < HOUSEKEEPING:
-            return
         try:
-            if not await self.forget():
+            await self._compare()
+            if _now() - self.forgot_at > HOUSEKEEPING and not await self.forget():
                 self.forgot_at = _now()
         except Exception as error:
             if not is_away(error):
                 raise
+
+    async def _compare(self) -> None:
+        """See whether the database was restored to an earlier state: then what is missing there is read again.
+
+        Where events come all the time the fence notices; where none come nobody would.
+        """
+        believed = dict(self.progress.expected)  # before we ask: what is stored only grows
+        stored = await self.stored()
+        if any(stored.get((each.topic, each.partition), 0) < offset for each, offset in believed.items()):
+            self.progress.expected.clear()
 
     def _show(self, partition: TopicPartition, end: int) -> int:
         labels = self._labels(partition)

@@ -182,6 +182,32 @@ async def test_death_in_the_middle_of_a_transaction_leaves_nothing(narrow: Count
     assert await narrow.tally() == oracle(await narrow.log(), once=False)
 
 
+@pytest.mark.parametrize("more", [0, 1], ids=["nothing new comes", "something new comes"])
+async def test_a_database_restored_to_the_past_is_brought_up_to_date_again(narrow: Counting, more: int) -> None:
+    tables = ("stream_offset", "event_seen", "tally")
+    await narrow.post(*contacts(100))
+    async with running(narrow.stream(limits=replace(QUICK, stuck=2.0))):
+        await until(narrow.applied)
+        await _run(narrow, *(f"CREATE TABLE {table}_copy AS SELECT * FROM {table}" for table in tables))
+        await narrow.post(*contacts(100, first=50))
+        await until(narrow.applied)
+        await _run(
+            narrow,
+            "TRUNCATE " + ", ".join(tables),
+            *(f"INSERT INTO {table} SELECT * FROM {table}_copy" for table in tables),
+        )
+        await narrow.post(*contacts(more, first=1_000))
+        await until(narrow.applied)
+    assert await narrow.tally() == oracle(await narrow.log())
+    assert sum((await narrow.tally()).values()) == 150 + more
+
+
+async def _run(service: Counting, *statements: str) -> None:
+    async with service.database.begin() as work:
+        for statement in statements:
+            await work.execute(text(statement))
+
+
 async def _committed(service: Counting) -> int | None:
     """What Kafka believes that the service's group has read of its one partition."""
     async with admin(service.settings) as client:

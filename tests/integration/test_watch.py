@@ -117,6 +117,9 @@ def _watch(service: Counting) -> Watch:
     async def nothing_to_forget() -> bool:
         return False
 
+    async def nothing_stored() -> dict[tuple[str, int], int]:
+        return {}
+
     return Watch(
         consumer_name=service.name,
         prefix=service.settings.prefix,
@@ -124,6 +127,7 @@ def _watch(service: Counting) -> Watch:
         clock=system_clock,
         stuck=WATCHFUL.stuck,
         answers=lambda: answers(service.settings, within=1),
+        stored=nothing_stored,
         forget=nothing_to_forget,
     )
 
