@@ -216,19 +216,23 @@ class Stream:
         if not partitions:
             return
         firsts = await consumer.beginning_offsets(partitions)
-        ends = await consumer.end_offsets(partitions)
         async with self.database.begin() as work:
-            for partition in partitions:
-                topic, number = partition.topic, partition.partition
-                first, end = firsts[partition], ends[partition]
-                stored = await ledger.next_offset(work, self.service, topic, number, first=first)
-                if not first <= stored <= end:
-                    raise OffsetOutOfRange(
-                        f"{topic}/{number} holds the offsets {first} to {end}, but {stored} is next to be applied: the "
-                        "topic was made anew or cut. Restore it, or decide what was lost and set stream_offset"
-                    )
-                consumer.seek(partition, stored)
-                self.progress.expected[partition] = stored
+            stored = {each: await self._next(work, each, firsts[each]) for each in partitions}
+        # Asked last: whoever had these partitions before us may still be moving on, and then there is more in the log.
+        ends = await consumer.end_offsets(partitions)
+        for partition, offset in stored.items():
+            first, end = firsts[partition], ends[partition]
+            if not first <= offset <= end:
+                raise OffsetOutOfRange(
+                    f"{partition.topic}/{partition.partition} holds the offsets {first} to {end}, but {offset} is next "
+                    "to be applied: the topic was made anew or cut. Restore it, or decide what was lost and set "
+                    "stream_offset"
+                )
+            consumer.seek(partition, offset)
+            self.progress.expected[partition] = offset
+
+    async def _next(self, work: Work, partition: TopicPartition, first: int) -> int:
+        return await ledger.next_offset(work, self.service, partition.topic, partition.partition, first=first)
 
     # --- applying ----------------------------------------------------------------------------------------------------
 
