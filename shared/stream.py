@@ -192,12 +192,18 @@ class Stream:
 
     async def _turn(self, consumer: AIOKafkaConsumer) -> None:
         fetched = await consumer.getmany(timeout_ms=self.limits.wait, max_records=4 * self.limits.batch)
-        for partition, records in fetched.items():
-            # After a rebalance the same records may come twice: what was applied meanwhile is behind us.
-            applied = self.progress.expected.get(partition, 0)
-            ahead = [record for record in records if record.offset >= applied]
-            for start in range(0, len(ahead), self.limits.batch):
-                await self._apply(partition, ahead[start : start + self.limits.batch])
+        # Before anything is awaited: these records follow on what is expected now, and a rebalance changes that.
+        expected = [self.progress.expected.get(partition) for partition in fetched]
+        for (partition, records), at in zip(fetched.items(), expected, strict=True):
+            if at is None:
+                raise Fenced(f"{partition.topic}/{partition.partition} was assigned and not sought yet")
+            await self._follow(partition, records, at)
+
+    async def _follow(self, partition: TopicPartition, records: Sequence[ConsumerRecord], at: int) -> None:
+        # After a rebalance the same records may come twice: what was applied meanwhile is behind us.
+        ahead = [record for record in records if record.offset >= at]
+        for start in range(0, len(ahead), self.limits.batch):
+            at = await self._apply(partition, ahead[start : start + self.limits.batch], at)
 
     async def _back_off(self, error: Exception, pause: float) -> float:
         """Wait a little, and longer each time. Gives how long to wait the next time."""
@@ -236,30 +242,35 @@ class Stream:
 
     # --- applying ----------------------------------------------------------------------------------------------------
 
-    async def _apply(self, partition: TopicPartition, records: Sequence[ConsumerRecord]) -> None:
-        """Apply `records`; in halves where they fail together, down to the single record that is to blame."""
+    async def _apply(self, partition: TopicPartition, records: Sequence[ConsumerRecord], at: int) -> int:
+        """Apply `records`, where `at` is next. Gives what is next then.
+
+        In halves where they fail together, down to the single record that is to blame.
+        """
         began = asyncio.get_running_loop().time()
         try:
-            events, fresh = await self._commit(partition, records)
+            events, fresh = await self._commit(partition, records, at)
         except Exception as error:
             if _transient(error) or isinstance(error, Fenced):
                 raise
             if len(records) == 1:
-                await self._put_aside(partition, records[0], error)
-                return
-            middle = len(records) // 2
-            await self._apply(partition, records[:middle])
-            await self._apply(partition, records[middle:])
+                await self._put_aside(partition, records[0], at, error)
+            else:
+                middle = len(records) // 2
+                half = await self._apply(partition, records[:middle], at)
+                await self._apply(partition, records[middle:], half)
         else:  # not above: what fails from here on is the fault of no record
             self._applied(partition, records, events, fresh, began)
+        following: int = records[-1].offset + 1
+        return following
 
-    async def _commit(self, partition: TopicPartition, records: Sequence[ConsumerRecord]) -> tuple[int, int]:
+    async def _commit(self, partition: TopicPartition, records: Sequence[ConsumerRecord], at: int) -> tuple[int, int]:
         """One transaction with all of `records`. Gives how many events they are, and how many of those were new."""
         events = self._events(partition.topic, records)
         route = self.routes[partition.topic]
 
         async def transaction(work: Work) -> int:
-            await self._fence(work, partition, records[-1])
+            await self._fence(work, partition, at, records[-1])
             fresh = await self._unseen(work, events) if route.once else events
             if fresh:
                 await route.handler(fresh, work)
@@ -287,14 +298,11 @@ class Stream:
         except msgspec.DecodeError as error:
             raise Unreadable(str(error)) from error
 
-    async def _fence(self, work: Work, partition: TopicPartition, last: ConsumerRecord) -> None:
+    async def _fence(self, work: Work, partition: TopicPartition, at: int, last: ConsumerRecord) -> None:
         topic, number = partition.topic, partition.partition
-        expected = self.progress.expected.get(partition)
-        if expected is None:
-            raise Fenced(f"{topic}/{number} was assigned and not sought yet")
-        if not await ledger.move(work, self.service, topic, number, expected=expected, new=last.offset + 1):
+        if not await ledger.move(work, self.service, topic, number, expected=at, new=last.offset + 1):
             metrics.FENCED.labels(self.service, topic.removeprefix(self.settings.prefix)).inc()
-            raise Fenced(f"{topic}/{number} is no longer at {expected}")
+            raise Fenced(f"{topic}/{number} is no longer at {at}")
 
     async def _unseen(self, work: Work, events: Sequence[CloudEvent]) -> list[CloudEvent]:
         named: dict[bytes, CloudEvent] = {}
@@ -306,10 +314,10 @@ class Stream:
         new = await ledger.remember(work, list(named), self.clock())
         return [event for key, event in named.items() if key in new]
 
-    async def _put_aside(self, partition: TopicPartition, record: ConsumerRecord, error: Exception) -> None:
+    async def _put_aside(self, partition: TopicPartition, record: ConsumerRecord, at: int, error: Exception) -> None:
         await self.dead_letters.put(record, partition.topic.removeprefix(self.settings.prefix), error)
         async with self.database.begin() as work:
-            await self._fence(work, partition, record)
+            await self._fence(work, partition, at, record)
         self.progress.made(partition, record.offset + 1, record.timestamp)
         self.dead_letters.count(error)
 

@@ -81,6 +81,7 @@ class Counting:
         clock: Clock = system_clock,
         zombie: bool = False,
         after_commit: Callable[[], None] = lambda: None,
+        kind: type[Stream] = Stream,
     ) -> Stream:
         """A consumer of this service. A `zombie` is assigned every partition, whatever the others are assigned.
 
@@ -91,7 +92,7 @@ class Counting:
         if zombie:
             settings = settings.model_copy(update={"prefix": settings.prefix + topic.name[:5]})
             topic = replace(topic, name=topic.name[5:])
-        return Stream(
+        return kind(
             service=self.name,
             routes=[Route(topic, (handler or Handler()).count, once=once)],
             settings=settings,

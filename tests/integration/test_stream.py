@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import RecordsToDelete
 from sqlalchemy import text
 
@@ -125,6 +125,49 @@ async def _is_at(stream: Stream, offset: int) -> bool:
     return set(stream.progress.expected.values()) == {offset}
 
 
+class Hesitant(Stream):
+    """Stops for a while when it has records in hand, before it touches the database."""
+
+    reader: AIOKafkaConsumer
+    in_hand: asyncio.Event
+    go_on: asyncio.Event
+
+    async def seek(self, consumer: AIOKafkaConsumer) -> None:
+        self.reader = consumer
+        await super().seek(consumer)
+
+    async def _commit(self, partition: TopicPartition, records: Sequence[ConsumerRecord], at: int) -> tuple[int, int]:
+        self.in_hand.set()
+        await self.go_on.wait()
+        return await super()._commit(partition, records, at)
+
+
+async def test_what_was_in_hand_during_a_rebalance_is_not_applied_on_top_of_what_others_did(narrow: Counting) -> None:
+    """Others apply the first 60 of 100 records in hand, and then we are told so: the fence must be the old one."""
+    await narrow.post(*contacts(100))
+    hesitant = narrow.stream(kind=Hesitant, once=False)
+    assert isinstance(hesitant, Hesitant)
+    hesitant.in_hand, hesitant.go_on = asyncio.Event(), asyncio.Event()
+    async with running(hesitant):
+        await asyncio.wait_for(hesitant.in_hand.wait(), 20)
+        tasks: list[asyncio.Task[None]] = []
+        other = narrow.stream(
+            once=False, zombie=True, limits=replace(QUICK, batch=60), after_commit=lambda: _cancel(tasks)
+        )
+        tasks.append(asyncio.create_task(other.run()))
+        await asyncio.wait(tasks, timeout=20)
+        assert sum((await narrow.tally()).values()) == 60
+        await hesitant.seek(hesitant.reader)  # as after a rebalance
+        hesitant.go_on.set()
+        await until(narrow.applied)
+    assert await narrow.tally() == oracle(await narrow.log(), once=False)
+
+
+def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+
+
 async def test_members_may_come_and_go_all_the_time(service: Counting) -> None:
     enough = asyncio.Event()
 
@@ -151,11 +194,7 @@ async def test_members_may_come_and_go_all_the_time(service: Counting) -> None:
 async def test_death_between_the_databases_commit_and_kafkas(narrow: Counting) -> None:
     await narrow.post(*contacts(500))
     tasks: list[asyncio.Task[None]] = []
-
-    def die() -> None:
-        tasks[0].cancel()
-
-    tasks.append(asyncio.create_task(narrow.stream(once=False, after_commit=die).run()))
+    tasks.append(asyncio.create_task(narrow.stream(once=False, after_commit=lambda: _cancel(tasks)).run()))
     await asyncio.wait(tasks, timeout=20)
     assert tasks[0].cancelled()
     assert sum((await narrow.tally()).values()) == 500
