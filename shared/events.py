@@ -96,13 +96,26 @@ class Reason(msgspec.Struct, frozen=True):
     message: str
 
 
-class Refusal(msgspec.Struct, frozen=True, kw_only=True):
-    """An event that ingest could not use: the bytes as received (base64 in JSON) and every reason."""
+class Refusal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An event that ingest could not use: the bytes as received (base64 in JSON) and every reason.
+
+    With what else it came with, so that it can be judged once more as if it had just arrived: the kind of call that its
+    address named (`call`), what its batch said for all (`sent_at`, `context`, `integrations`), and its user agent.
+    `type` and `name` are its own, as far as they can be read. `form` says what `body` is.
+    """
 
     received_at: datetime
     reasons: tuple[Reason, ...]
     body: bytes
     message_id: str | None = None
+    form: Literal["call", "cloudevent"] = "call"
+    type: str | None = None
+    name: str | None = None
+    call: CallType | None = None
+    sent_at: datetime | None = None
+    user_agent: str = ""
+    context: dict[str, Any] = {}
+    integrations: dict[str, Any] = {}
 
 
 class Rejected(CloudEvent, frozen=True, tag="temas.touchpoint.rejected.v1"):

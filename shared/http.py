@@ -10,7 +10,7 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -23,12 +23,15 @@ from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared import logs, metrics
 from shared.db import is_away
 from shared.errors import TemasError, Unavailable
 from shared.health import Health
+from shared.hot import Asgi, HotPaths
+from shared.protocol import protocol
 from shared.settings import ServiceSettings
 from shared.tasks import together
 
@@ -58,17 +61,18 @@ def create_app(
     lifespan: Lifespan,
     routers: Sequence[APIRouter],
     largest_body: int = 1_000_000,
-    hot: Mapping[tuple[str, str], ASGIApp] | None = None,
+    hot: HotPaths | None = None,
 ) -> FastAPI:
     """The service's application: its `routers`, and what all services have. Past `largest_body` bytes it says 413.
 
-    `hot`: by method and path, what is answered by bare ASGI, without routing, and turns its own errors into answers.
+    `hot`: what is answered the short way, and refused here for other methods.
     """
     app = FastAPIOffline(title=title, description=description, version="1", lifespan=lifespan, telemetry=OWN_TELEMETRY)
     app.add_middleware(_Limited, largest=largest_body)
-    if hot:
-        app.add_middleware(_Hot, paths=hot)
     app.add_middleware(_Measured, service=service)
+    app.state.hot = hot or {}
+    for (method, path), answering in app.state.hot.items():
+        app.router.routes.append(Route(path, Asgi(answering), methods=[method]))
     app.add_exception_handler(TemasError, _temas_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
@@ -144,7 +148,7 @@ async def _unexpected(request: Request, error: Exception) -> Response:
 
 def _route(scope: Scope) -> str:
     """The template of the route that answered, a closed set, whatever address was asked for."""
-    return getattr(scope.get("route"), "path", None) or scope.get("temas.route") or "unmatched"
+    return scope.get("temas.route") or getattr(scope.get("route"), "path", None) or "unmatched"
 
 
 class _Measured:
@@ -152,7 +156,7 @@ class _Measured:
 
     def __init__(self, app: ASGIApp, service: str) -> None:
         self.app = app
-        self.service = service
+        self.requests = metrics.Requests(service)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -170,11 +174,7 @@ class _Measured:
         try:
             await self.app(scope, receive, noted)
         finally:
-            route = _route(scope)
-            # What anybody can send must not become a label: of methods only the known ones.
-            method = scope["method"] if scope["method"] in _METHODS else "other"
-            metrics.REQUESTS.labels(self.service, method, route, status).inc()
-            metrics.REQUEST_SECONDS.labels(self.service, route).observe(time.perf_counter() - began)
+            self.requests.note(scope["method"], _route(scope), status, time.perf_counter() - began)
 
 
 class _Limited:
@@ -197,20 +197,6 @@ class _Limited:
 
         await self.app(scope, counted, send)
 
-
-class _Hot:
-    """Hands a request to the bare application of its method and path, before any routing."""
-
-    def __init__(self, app: ASGIApp, paths: Mapping[tuple[str, str], ASGIApp]) -> None:
-        self.app = app
-        self.paths = paths
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        bare = self.paths.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
-        await (bare or self.app)(scope, receive, send)
-
-
-_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 # --- running ---------------------------------------------------------------------------------------------------------
 
@@ -235,16 +221,15 @@ async def background(app: FastAPI, *coroutines: Coroutine[Any, Any, None]) -> As
         await asyncio.wait([task])
 
 
-def serve(app: FastAPI, settings: ServiceSettings, service: str) -> None:
-    """Answer until SIGTERM or SIGINT; then take no new connection, let what runs end, and close. Exits 1 on failure."""
-    logs.configure(service, settings.log_level)
-    server = uvicorn.Server(
+def server(app: FastAPI, settings: ServiceSettings, service: str) -> uvicorn.Server:
+    """What answers for `app`."""
+    return uvicorn.Server(
         uvicorn.Config(
             app,
             host=settings.host,
             port=settings.port,
             loop="uvloop",
-            http="httptools",
+            http=protocol(service, settings.request_seconds, app.state.hot),
             access_log=False,
             log_config=None,
             backlog=4096,
@@ -253,11 +238,17 @@ def serve(app: FastAPI, settings: ServiceSettings, service: str) -> None:
             timeout_graceful_shutdown=int(settings.drain),
         )
     )
-    app.state.stop = lambda: setattr(server, "should_exit", True)
+
+
+def serve(app: FastAPI, settings: ServiceSettings, service: str) -> None:
+    """Answer until SIGTERM or SIGINT; then take no new connection, let what runs end, and close. Exits 1 on failure."""
+    logs.configure(service, settings.log_level)
+    running = server(app, settings, service)
+    app.state.stop = lambda: setattr(running, "should_exit", True)
     # uvicorn raises the signal that ended it once more when all is closed: being asked to end is no failure.
     for asked in (signal.SIGTERM, signal.SIGINT):
         signal.signal(asked, lambda *_: None)
     log.info("starting", port=settings.port)
-    server.run()
-    if not server.started or getattr(app.state, "failed", False):
+    running.run()
+    if not running.started or getattr(app.state, "failed", False):
         sys.exit(1)

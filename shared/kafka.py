@@ -140,7 +140,8 @@ class Kafka:
             acks="all",
             # An idempotent producer wedges after a long leader loss; consumers deduplicate by event id instead.
             enable_idempotence=False,
-            compression_type="lz4",
+            # Of touchpoints zstd leaves 17 % in 1.5 µs each; lz4, at the level that aiokafka asks of it, 25 % in 8 µs.
+            compression_type="zstd",
             linger_ms=0,  # group commit gathers; waiting on top of it would only add latency
             max_batch_size=16 * BATCH_BYTES,  # `Log` cuts its batches itself, but for the rare record that is larger
             max_request_size=16 * BATCH_BYTES,
@@ -219,14 +220,14 @@ class Log:
         Raises LogUnavailable at once when more than the limit is waiting, and after the deadline when no
         acknowledgement came. Then the records may or may not be in the log: whoever retries must keep the event ids.
         """
-        size = sum(len(key) + len(value) + RECORD_OVERHEAD for key, value in records)
+        size = _size(records)
         if self.waiting_bytes and self.waiting_bytes + size > self.limit:
             raise LogUnavailable("too much is waiting for Kafka already; nothing of this request was written")
         self.waiting_bytes += size
         try:
             if not self.partitions:
                 self.partitions = await self._count_partitions()
-            return await self._appended(records)
+            return await (self._one(records, size) if len(records) == 1 else self._many(records))
         finally:
             self.waiting_bytes -= size
 
@@ -242,11 +243,17 @@ class Log:
         except (KafkaError, TimeoutError) as error:
             raise LogUnavailable(f"Kafka does not say what partitions it has: {error!r}") from error
 
-    async def _appended(self, records: Sequence[tuple[bytes, bytes]]) -> list[Position]:
+    async def _one(self, records: Sequence[tuple[bytes, bytes]], size: int) -> list[Position]:
+        """As `_many`, with less ado: most requests of apps and browsers hold one call."""
+        partition = self._partition(records[0][0])
+        waiter = Waiter(records, size)
+        self._enqueue(partition, waiter)
+        return [Position(partition, await waiter.base)]
+
+    async def _many(self, records: Sequence[tuple[bytes, bytes]]) -> list[Position]:
         placed = defaultdict(list)
         for index, (key, _) in enumerate(records):
-            # As librdkafka's consistent partitioner. Java's murmur2 in Python costs more than all the rest of a record.
-            placed[zlib.crc32(key) % self.partitions].append(index)
+            placed[self._partition(key)].append(index)
         waiters = [
             (partition, indexes[start:stop], waiter)
             for partition, indexes in placed.items()
@@ -263,6 +270,10 @@ class Log:
             for step, index in enumerate(indexes):
                 positions[index] = Position(partition, base + step)
         return positions
+
+    def _partition(self, key: bytes) -> int:
+        """As librdkafka's consistent partitioner. Java's murmur2 in Python costs more than all the rest of a record."""
+        return zlib.crc32(key) % self.partitions
 
     def _enqueue(self, partition: int, waiter: Waiter) -> None:
         self.waiting[partition].append(waiter)
@@ -298,6 +309,13 @@ class Log:
         acknowledgement.add_done_callback(lambda future: future.cancelled() or future.exception())
         base: int = (await asyncio.shield(acknowledgement)).offset
         return base
+
+
+def _size(records: Sequence[tuple[bytes, bytes]]) -> int:
+    size = RECORD_OVERHEAD * len(records)
+    for key, value in records:
+        size += len(key) + len(value)
+    return size
 
 
 def _pieces(records: Sequence[tuple[bytes, bytes]]) -> Iterator[tuple[int, int, Waiter]]:

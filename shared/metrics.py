@@ -18,6 +18,37 @@ REQUEST_SECONDS = Histogram(
     ["service", "route"],
     buckets=BUCKETS,
 )
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+class Requests:
+    """Counts and times the requests of a service. What anybody can send becomes no label: of methods only known ones."""
+
+    def __init__(self, service: str) -> None:
+        self.service = service
+        self.series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+
+    def note(self, method: str, route: str, status: int, seconds: float) -> None:
+        """One request was answered. `route` is one of a closed set."""
+        found = self.series.get((method, route, status)) or self._series(method, route, status)
+        found[0].inc()
+        found[1].observe(seconds)
+
+    def _series(self, method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+        """The two series of such requests, kept: to find them by their labels takes longer than to count."""
+        method = method if method in METHODS else "other"
+        found = self.series[method, route, status] = (
+            REQUESTS.labels(self.service, method, route, status),
+            REQUEST_SECONDS.labels(self.service, route),
+        )
+        return found
+
+
+CUT_SHORT = Counter(
+    "temas_http_cut_short_total",
+    "Connections ended because a request took too long to arrive, or its head was too large. Many: somebody attacks.",
+    ["service", "reason"],
+)
 LAG_RECORDS = Gauge(
     "temas_stream_lag_records",
     "Records in the log that this consumer has not applied yet. Growing without end: it is too slow, or stuck.",

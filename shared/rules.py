@@ -3,7 +3,8 @@
 They are expressions in CEL, the Common Expression Language: typed, free of side effects, bounded. Never `eval`, never a
 scripting language. A rule is compiled once, where a person saves it, and a mistake is told with its line and column;
 then it is evaluated for many people. What a rule can't know (a trait nobody has given, a word where a number is
-compared) makes it *unknown*, which counts as false and is never an exception.
+compared) makes it *unknown*, which counts as false and is never an exception. An expression over an `event` may come
+out as any JSON value: that is how rejected events are mended.
 
 What we add to the standard, because our facts are JSON:
 - text next to a moment is read as a moment: `now - duration("720h") > computed.last_order_at`. Written out, and for
@@ -23,9 +24,9 @@ from typing import Any
 
 from cel_expr_python import cel
 
-from shared.clock import rfc3339
 from shared.errors import TemasError
 from shared.rule_tree import Tree
+from shared.rule_values import given, opened
 
 PROFILE_VARIABLES = ("traits", "computed", "scores", "stage", "segments", "consent", "channels", "now")
 """What a rule about a customer sees."""
@@ -49,6 +50,7 @@ _TYPES = {
     "context": _JSON,
     "channel": cel.Type.STRING,
     "placement": cel.Type.STRING,
+    "event": _JSON,
 }
 
 
@@ -76,21 +78,26 @@ def compile_rule(text: str, *, variables: Collection[str], path: str = "rule") -
 
     `path` names the field that the rule came in, for the error. Raises RuleRefused.
     """
+    expression, tree = _compiled(text, frozenset(variables), path)
+    if expression.return_type() not in (cel.Type.BOOL, cel.Type.DYN):
+        kind = expression.return_type().name().lower()
+        raise _refused(path, [(1, 1, f"a rule must come out as true or false, this one comes out as {kind}")])
+    return Rule(text, tree.reads(variables), expression)
+
+
+def _compiled(text: str, variables: frozenset[str], path: str) -> tuple[Any, Tree]:
     if len(text) > LONGEST:
         raise _refused(path, [(1, LONGEST, f"a rule may have {LONGEST} characters, this one has {len(text)}")])
     try:
-        _environment(frozenset(variables)).compile(text)
+        _environment(variables).compile(text)
         # Evaluated in the environment of `holding`: what was compiled in another does not take its moments.
         expression = _environment(frozenset(_TYPES)).compile(text)
     except RuntimeError as error:
         raise _refused(path, _problems(str(error))) from None
-    if expression.return_type() not in (cel.Type.BOOL, cel.Type.DYN):
-        kind = expression.return_type().name().lower()
-        raise _refused(path, [(1, 1, f"a rule must come out as true or false, this one comes out as {kind}")])
     tree = Tree.of(expression.serialize())
     if tree.grows_in_a_loop():
         raise _refused(path, [(1, 1, _GROWS)])
-    return Rule(text, tree.reads(variables), expression)
+    return expression, tree
 
 
 def holding(rules: Mapping[str, Rule], facts: Mapping[str, Any]) -> dict[str, bool | None]:
@@ -102,7 +109,7 @@ def holding(rules: Mapping[str, Rule], facts: Mapping[str, Any]) -> dict[str, bo
     the list is spoilt and costs double. It is not worth a second path.
     """
     activation = _environment(frozenset(_TYPES)).Activation(
-        {name: value if isinstance(value, datetime) else _plain(value) for name, value in facts.items()}
+        {name: value if isinstance(value, datetime) else given(value) for name, value in facts.items()}
     )
     return {name: _holds(rule.expression, activation) for name, rule in rules.items()}
 
@@ -115,22 +122,51 @@ def _holds(expression: Any, activation: Any) -> bool | None:
     return answer if isinstance(answer, bool) else None
 
 
-_AS_IT_IS = frozenset({str, float, bool, type(None)})
+# --- expressions -----------------------------------------------------------------------------------------------------
 
 
-def _plain(value: Any) -> Any:
-    """`value` as CEL takes it. One value that it does not take would spoil the whole map that holds it."""
-    kind = type(value)
-    if kind in _AS_IT_IS:
-        return value
-    if kind is int:
-        return value if -(2**63) <= value < 2**63 else float(str(value))  # past what a decimal holds: infinity
-    if kind is dict:
-        return {key: each if type(each) in _AS_IT_IS else _plain(each) for key, each in value.items()}
-    if kind in (list, tuple):
-        return [_plain(each) for each in value]
-    return rfc3339(value) if isinstance(value, datetime) else str(value)
+@dataclass(frozen=True, slots=True, eq=False)
+class Expression:
+    """A compiled expression over one `event`, to be given to `results`."""
 
+    text: str
+    expression: Any = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """What an expression comes out as where it can't be calculated, and why: a field is missing, a text no number."""
+
+    why: str
+
+
+def compile_expression(text: str, *, path: str = "expression") -> Expression:
+    """`text` as an expression over `event`, an object, that may come out as anything. Raises RuleRefused."""
+    expression, _ = _compiled(text, frozenset({"event"}), path)
+    return Expression(text, expression)
+
+
+def results(expressions: Mapping[str, Expression], event: Mapping[str, Any]) -> dict[str, Any]:
+    """What each of `expressions` comes out as for `event`, a JSON object: a JSON value, or Unknown.
+
+    Moments become RFC 3339 text, durations text such as `90s`, bytes base64.
+    """
+    try:
+        activation = _environment(frozenset(_TYPES)).Activation({"event": given(event)})
+    except RecursionError:
+        return dict.fromkeys(expressions, Unknown("the event is nested too deeply"))
+    return {name: _result(expression.expression, activation) for name, expression in expressions.items()}
+
+
+def _result(expression: Any, activation: Any) -> Any:
+    try:
+        return opened(expression.eval(activation))
+    except (RuntimeError, ValueError, OverflowError) as error:  # RecursionError is a RuntimeError
+        return Unknown(_STATUS.sub("", str(error)))
+
+
+_STATUS = re.compile(r"^[A-Z_]+: ")
+"""What CEL puts before its errors: NOT_FOUND, UNKNOWN, INVALID_ARGUMENT."""
 
 # --- what we add to CEL ----------------------------------------------------------------------------------------------
 

@@ -48,6 +48,8 @@ class ServiceSettings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     # The key of servers and operators: everything may be read and changed with it.
     secret_key: SecretStr = Field(validation_alias=AliasChoices("secret_key", "TEMAS_SECRET_KEY"))
+    # Seconds that a request may take to arrive, from its first byte to its last.
+    request_seconds: float = 30.0
     # Seconds that a stopping process gives its requests and batches to end.
     drain: float = 10.0
 

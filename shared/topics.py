@@ -60,7 +60,7 @@ def dead(service: str) -> Topic:
 
 TOPICS = (
     TOUCHPOINTS, REJECTED, IDENTITIES, PROFILES, SIGNALS, SCORES, DECISIONS,
-    dead("profile"), dead("scoring"), dead("personalize"),
+    dead("ingest"), dead("profile"), dead("scoring"), dead("personalize"),
 )  # fmt: skip
 
 

@@ -6,17 +6,20 @@ of a touchpoint can be found by the trace id that its sender knows.
 
 from __future__ import annotations
 
+import random
 import re
-import secrets
-from collections.abc import Mapping
 
 _FORM = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
-def traceparent(headers: Mapping[str, str]) -> str:
-    """The caller's trace if it sent one of the right form, else a new one."""
-    given = headers.get("traceparent", "")
-    return given if _FORM.fullmatch(given) else f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+def traceparent(given: str) -> str:
+    """The caller's trace, as its header gives it, if it is of the right form; else a new one."""
+    return given if given and _FORM.fullmatch(given) else _begun()
+
+
+def _begun() -> str:
+    bits = random.getrandbits(192) | 1 << 64 | 1
+    return f"00-{bits >> 64:032x}-{bits & 0xFFFF_FFFF_FFFF_FFFF:016x}-01"
 
 
 def trace_id(parent: str) -> str:

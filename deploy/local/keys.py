@@ -11,8 +11,8 @@ from deploy.local.errors import Refused
 from deploy.local.home import Home, write_private
 from deploy.local.settings import LOOPBACK
 
-WITH_DATABASE = ("profile", "scoring", "personalize")
-"""The services that have a schema, and so a role, of their own."""
+WITH_DATABASE = ("ingest", "profile", "scoring", "personalize")
+"""The services that have a schema, and so a role, of their own: all of them."""
 
 ADMIN = "temas"
 """The role that owns the database of the same name and creates the others."""

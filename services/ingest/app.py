@@ -1,7 +1,11 @@
 """The composition root: builds every resource once, in this order, and closes them in reverse.
 
-Kafka first: without its topics there is nothing to serve, and the process says so and ends. Then the use case. When it
-closes, requests have been answered already; Kafka acknowledges what is still under way.
+Kafka first: without its topics there is nothing to serve, and the process says so and ends. Then the database, which
+connects when it is first used; then what is known by heart, the use cases, and the loops, which end before what they
+use is closed. By then requests have been answered; Kafka acknowledges what is still under way.
+
+Nothing that needs the database takes part in the readiness of this process, once sources and keys have been read: the
+door stays open while PostgreSQL is away.
 """
 
 from __future__ import annotations
@@ -13,12 +17,23 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from services.ingest import api
-from services.ingest.service import Ingest
+from services.ingest.api.desk import Desk
+from services.ingest.consumer import Queue
+from services.ingest.service.counts import Counts
+from services.ingest.service.inferring import Inferring
+from services.ingest.service.looking import Tail
+from services.ingest.service.planning import Planning
+from services.ingest.service.registry import Registry
+from services.ingest.service.rejected import Rejections
+from services.ingest.service.sources import Sources
+from services.ingest.service.sweeping import Sweeper
+from services.ingest.service.taking import Ingest
 from services.ingest.settings import SERVICE, Settings
 from shared import topics
 from shared.clock import Clock, system_clock
+from shared.db import Database
 from shared.health import Health
-from shared.http import create_app
+from shared.http import background, create_app
 from shared.kafka import Kafka
 
 DESCRIPTION = (
@@ -36,18 +51,16 @@ def build(settings: Settings, clock: Clock = system_clock) -> FastAPI:
         async with running(app, settings, health, clock):
             yield
 
-    routes = api.tracking_routes(settings)
     app = create_app(
         service=SERVICE,
         title="Temas ingest",
         description=DESCRIPTION,
         health=health,
         lifespan=lifespan,
-        routers=[],
-        largest_body=2 * settings.body_limit,  # never reached: the tracking API has its own, and says it to browsers
-        hot={(method, route.path): route.endpoint for route in routes for method in ("POST", "OPTIONS")},
+        routers=api.routers(),
+        largest_body=2 * settings.body_limit,  # more than what clients may send: of that they are told in their own way
+        hot=api.hot(lambda: app.state.ingest, settings),
     )
-    app.router.routes[:0] = routes  # for the methods that they do not take
     api.document(app)
     return app
 
@@ -55,13 +68,39 @@ def build(settings: Settings, clock: Clock = system_clock) -> FastAPI:
 @asynccontextmanager
 async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock) -> AsyncIterator[None]:
     """Everything that the service is made of, while the block lasts."""
-    async with Kafka.open(settings.kafka, health) as kafka:
+    async with Kafka.open(settings.kafka, health) as kafka, Database.open(settings.database) as database:
         await kafka.require(topics.given_by(SERVICE))
+        touchpoints = kafka.log(topics.TOUCHPOINTS)
+
+        registry = Registry(settings, database, health, clock)
+        counts = Counts(database, clock)
         app.state.ingest = Ingest(
             settings,
-            touchpoints=kafka.log(topics.TOUCHPOINTS),
+            registry=registry,
+            counts=counts,
+            touchpoints=touchpoints,
             rejected=kafka.log(topics.REJECTED),
             clock=clock,
-            fresh_id=lambda: str(uuid.uuid4()),
+            fresh_id=fresh_id,
         )
-        yield
+
+        rejections = Rejections(registry=registry, touchpoints=touchpoints, clock=clock, fresh_id=fresh_id)
+        app.state.desk = Desk(
+            database=database,
+            registry=registry,
+            clock=clock,
+            sources=Sources(clock),
+            planning=Planning(clock),
+            inferring=Inferring(Tail(settings.kafka)),
+            rejected=rejections,
+        )
+
+        queue = Queue(settings=settings.kafka, rejections=rejections, database=database, kafka=kafka, clock=clock)
+        sweeper = Sweeper(settings, database, clock)
+        async with background(app, registry.run(), counts.run(), queue.run(), sweeper.run()):
+            yield
+
+
+def fresh_id() -> str:
+    """For what comes without an id of its own."""
+    return str(uuid.uuid4())

@@ -52,7 +52,7 @@ async def produced(stack: Stack, records: Sequence[Pair], seconds: float) -> flo
     producer = AIOKafkaProducer(
         bootstrap_servers=stack.told["TEMAS_KAFKA_BOOTSTRAP"],
         acks="all",
-        compression_type="lz4",
+        compression_type="zstd",
         max_batch_size=16 * BATCH_BYTES,
         max_request_size=16 * BATCH_BYTES,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,17 +11,16 @@ from typing import Any, TypeVar
 
 import httpx
 import msgspec
-import uvicorn
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from fastapi import FastAPI
 
 from services.ingest.app import build
 from services.ingest.settings import Settings
-from shared import topics
+from shared import http, topics
 from shared.errors import TopicsMissing
 from shared.events import CloudEvent, Rejected, Touchpoint
 from shared.kafka import admin
-from shared.settings import KafkaSettings
+from shared.settings import DatabaseSettings, KafkaSettings
 from shared.topics import Topic
 from tests.servers import Installation
 
@@ -36,7 +36,11 @@ class Door:
 
     app: FastAPI
     client: httpx.AsyncClient
-    kafka: KafkaSettings
+    place: Place
+
+    @property
+    def kafka(self) -> KafkaSettings:
+        return self.place.kafka
 
     async def ask(self, method: str, path: str, **rest: Any) -> httpx.Response:
         return await self.client.request(method, path, **rest)
@@ -55,7 +59,18 @@ class Door:
         return [each for each in found if holding in each.data.body]
 
 
-async def prepared(installation: Installation) -> KafkaSettings:
+@dataclass(frozen=True)
+class Place:
+    """Where an ingest works: its Kafka, with its topics in it, and its database."""
+
+    kafka: KafkaSettings
+    database: DatabaseSettings
+
+    def settings(self, **rest: Any) -> Settings:
+        return Settings(kafka=self.kafka, database=self.database, write_key=WRITE_KEY, secret_key=SECRET_KEY, **rest)
+
+
+async def prepared(installation: Installation) -> Place:
     """The topics of ingest, there for everybody to see: a broker that has just created one may not list it yet."""
     wanted = topics.given_by("ingest")
     await installation.create(*wanted)
@@ -66,40 +81,48 @@ async def prepared(installation: Installation) -> KafkaSettings:
             except TopicsMissing:
                 await asyncio.sleep(0.1)
             else:
-                return installation.kafka
-
-
-def settings(kafka: KafkaSettings, **rest: Any) -> Settings:
-    return Settings(kafka=kafka, write_key=WRITE_KEY, secret_key=SECRET_KEY, **rest)
+                return Place(installation.kafka, installation.database("ingest"))
 
 
 @asynccontextmanager
-async def opened(kafka: KafkaSettings, **rest: Any) -> AsyncIterator[Door]:
-    """The service, started and ended as a server would."""
-    app = build(settings(kafka, **rest))
+async def opened(place: Place, **rest: Any) -> AsyncIterator[Door]:
+    """The service, started and ended as a server would, once it knows its keys."""
+    app = build(place.settings(**rest))
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=transport, base_url="http://ingest", auth=(WRITE_KEY, "")) as client,
     ):
-        yield Door(app, client, kafka)
+        await ready(client)
+        yield Door(app, client, place)
 
 
 @asynccontextmanager
-async def served(kafka: KafkaSettings, port: int, **rest: Any) -> AsyncIterator[str]:
-    """The service behind a real HTTP server; its address."""
-    server = uvicorn.Server(
-        uvicorn.Config(build(settings(kafka, **rest)), port=port, log_config=None, access_log=False, http="httptools")
-    )
+async def served(place: Place, port: int, **rest: Any) -> AsyncIterator[str]:
+    """The service behind a real HTTP server, once it knows its keys; its address."""
+    settings = place.settings(port=port, **rest)
+    server = http.server(build(settings), settings, "ingest")
     serving = asyncio.create_task(server.serve())
     while not server.started:
         assert not serving.done(), serving
         await asyncio.sleep(0.02)
     try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            await ready(client)
         yield f"http://127.0.0.1:{port}"
     finally:
         server.should_exit = True
         await serving
+
+
+async def ready(client: httpx.AsyncClient) -> None:
+    """Return when the service says that it is; raises TimeoutError after 30 s."""
+    async with asyncio.timeout(30):
+        while True:
+            with contextlib.suppress(httpx.TransportError):
+                if (await client.get("/readyz")).status_code == 200:
+                    return
+            await asyncio.sleep(0.02)
 
 
 async def read(kafka: KafkaSettings, topic: Topic, event: type[E]) -> list[E]:

@@ -15,12 +15,14 @@ from msgspec import Raw
 from services.ingest.domain.bounds import DEPTH, EVENT_BYTES, KEPT_BYTES, KEPT_REASONS
 from services.ingest.domain.calls import CALL_TYPES, NAME_LENGTH
 from services.ingest.domain.judgement import Accepted, Arrival, Refused, judge, rejection
+from services.ingest.domain.sources import Source
 from shared.events import Rejected, Touchpoint, encode
 from shared.identifiers import Identifier
 from tests.builders import alias, identify, page, track
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-ARRIVAL = Arrival(source="web", received_at=NOW)
+WEB = Source(name="web")
+ARRIVAL = Arrival(source=WEB, received_at=NOW)
 
 
 def judged(call: object, arrival: Arrival = ARRIVAL) -> Accepted | Refused:
@@ -69,7 +71,7 @@ def test_properties_keep_the_digits_that_were_sent() -> None:
 
 
 def test_the_address_names_the_kind_of_a_single_call() -> None:
-    arrival = Arrival(source="web", received_at=NOW, call="identify")
+    arrival = Arrival(source=WEB, received_at=NOW, call="identify")
     assert taken({"userId": "u"}, arrival).data.type == "identify"
     assert taken({"userId": "u", "type": "track"}, arrival).data.type == "identify"
 
@@ -135,7 +137,7 @@ def test_an_alias_joins_two_ids() -> None:
 
 def test_context_and_integrations_of_the_batch_hold_for_its_calls() -> None:
     arrival = Arrival(
-        source="web",
+        source=WEB,
         received_at=NOW,
         context={"ip": "1.2.3.4", "library": {"name": "analytics-python"}, "traits": {"plan": "free"}},
         integrations={"All": False, "A": True},
@@ -180,9 +182,9 @@ def test_a_call_from_the_future_is_cut_and_says_so() -> None:
 
 
 def test_the_ends_of_our_calendar_are_no_fault() -> None:
-    hour_behind = Arrival(source="web", received_at=NOW, sent_at=NOW - timedelta(hours=1))
+    hour_behind = Arrival(source=WEB, received_at=NOW, sent_at=NOW - timedelta(hours=1))
     assert taken(page(user="u", timestamp="9999-12-31T23:59:59Z"), hour_behind).at == NOW + timedelta(minutes=5)
-    hour_ahead = Arrival(source="web", received_at=NOW, sent_at=NOW + timedelta(hours=1))
+    hour_ahead = Arrival(source=WEB, received_at=NOW, sent_at=NOW + timedelta(hours=1))
     assert taken(page(user="u", timestamp="0001-01-01T00:00:00Z"), hour_ahead).at.year == 1
 
 

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -29,6 +30,7 @@ from shared.kafka import Kafka, Position, admin, connection
 from shared.settings import DatabaseSettings, KafkaSettings
 from shared.stream import Route, Stream, StreamLimits
 from shared.topics import Topic
+from tests.builders import touchpoint
 from tests.servers import Servers
 
 POISON = "Poison"
@@ -47,12 +49,14 @@ QUICK = StreamLimits(wait=50, longest_pause=0.5)
 class Handler:
     """Counts into the table. `batches` are the sizes it was given; `during` is awaited in the middle of its work."""
 
+    refuses: str | None = POISON
+
     batches: list[int] = field(default_factory=list)
     during: Callable[[], Awaitable[object]] | None = None
 
     async def count(self, touchpoints: Sequence[Touchpoint], work: Work) -> None:
         self.batches.append(len(touchpoints))
-        if any(touchpoint.data.name == POISON for touchpoint in touchpoints):
+        if any(touchpoint.data.name == self.refuses for touchpoint in touchpoints):
             raise Invalid("nobody does that")
         counts = sorted(Counter(str(touchpoint.owner) for touchpoint in touchpoints).items())
         people, contacts = zip(*counts, strict=True)
@@ -148,6 +152,14 @@ class Counting:
         ]
 
 
+def contacts(count: int, *, people: int = 7, first: int = 0, **rest: Any) -> list[Touchpoint]:
+    """So many different touchpoints, just received, of some people."""
+    return [
+        touchpoint(user=f"u-{number % people}", id=f"m-{number}", received_at=system_clock(), **rest)
+        for number in range(first, first + count)
+    ]
+
+
 def oracle(records: Iterable[ConsumerRecord], *, once: bool = True) -> dict[str, int]:
     """What the tally must be, from the log alone: each person's touchpoints, by (source, id) where they count once."""
     touchpoints = [msgspec.json.decode(record.value, type=Touchpoint) for record in records]
@@ -171,6 +183,12 @@ async def counting(servers: Servers, *, partitions: int = 2) -> AsyncIterator[Co
             for statement in (f"CREATE SCHEMA {name}", *ledger.TABLES_V1, TALLY):
                 await work.execute(text(statement))
         yield Counting(name, settings, kafka, database, topic, reader)
+
+
+async def stopped(stream: Stream) -> str:
+    """Why it stopped for good; empty while it has not."""
+    complaint = stream.part.complaint or ""
+    return complaint if complaint.startswith("stopped") else ""
 
 
 @asynccontextmanager

@@ -10,6 +10,7 @@ import sys
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,19 +23,24 @@ from shared import topics
 from shared.events import Touchpoint
 from shared.settings import KafkaSettings
 from tests.builders import Json, batch, page, track
-from tests.ingest.door import SECRET_KEY, WRITE_KEY, prepared, read, served
+from tests.ingest.door import SECRET_KEY, WRITE_KEY, Place, prepared, read, ready, served
 from tests.servers import Installation, Servers, free
 
 
 @pytest.fixture(scope="module")
-async def kafka(servers: Servers) -> AsyncIterator[KafkaSettings]:
+async def place(servers: Servers) -> AsyncIterator[Place]:
     async with servers.installation() as mine:
         yield await prepared(mine)
 
 
 @pytest.fixture(scope="module")
-async def address(kafka: KafkaSettings) -> AsyncIterator[str]:
-    async with served(kafka, free(1)[0]) as address:
+def kafka(place: Place) -> KafkaSettings:
+    return place.kafka
+
+
+@pytest.fixture(scope="module")
+async def address(place: Place) -> AsyncIterator[str]:
+    async with served(place, free(1)[0]) as address:
         yield address
 
 
@@ -102,10 +108,10 @@ async def test_the_client_of_segment_is_told_of_a_wrong_key(kafka: KafkaSettings
 # --- hostile clients -------------------------------------------------------------------------------------------------
 
 
-async def test_a_body_that_does_not_end_is_408_and_one_that_is_given_up_is_forgotten(kafka: KafkaSettings) -> None:
+async def test_a_body_that_does_not_end_is_408_and_one_that_is_given_up_is_forgotten(place: Place) -> None:
     head = b"POST /v1/batch HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n" + b"{" * 10
     [port] = free(1)
-    async with served(kafka, port, body_seconds=0.3) as address:
+    async with served(place, port, request_seconds=0.3) as address:
         reader, slow = await asyncio.open_connection("127.0.0.1", port)
         slow.write(head)
         _, gone = await asyncio.open_connection("127.0.0.1", port)
@@ -136,9 +142,10 @@ async def test_a_body_that_is_too_large_is_told_while_it_comes(address: str) -> 
 async def fragile(servers: Servers, **settings: Any) -> AsyncIterator[tuple[KafkaSettings, httpx.AsyncClient]]:
     """Ingest before a Kafka that the test may break."""
     async with servers.installation() as mine:
-        kafka = (await prepared(mine)).model_copy(update={"deadline": 2.0, **settings})
+        place = await prepared(mine)
+        kafka = place.kafka.model_copy(update={"deadline": 2.0, **settings})
         async with (
-            served(kafka, free(1)[0]) as address,
+            served(replace(place, kafka=kafka), free(1)[0]) as address,
             httpx.AsyncClient(base_url=address, auth=(WRITE_KEY, ""), timeout=60) as client,
         ):
             yield kafka, client
@@ -206,6 +213,7 @@ async def test_a_process_creates_its_topics_serves_and_drains(installation: Inst
     told = {
         "TEMAS_KAFKA_BOOTSTRAP": installation.kafka.bootstrap,
         "TEMAS_KAFKA_PREFIX": installation.kafka.prefix,
+        "TEMAS_INGEST_DATABASE_URL": installation.database("ingest").url.get_secret_value(),
         "TEMAS_WRITE_KEY": WRITE_KEY,
         "TEMAS_SECRET_KEY": SECRET_KEY,
         "TEMAS_INGEST_PORT": str(port),
@@ -233,12 +241,3 @@ async def test_a_process_creates_its_topics_serves_and_drains(installation: Inst
     taken = [each for each in answers if isinstance(each, httpx.Response) and each.status_code == 200]
     assert taken
     assert len(await logged(installation.kafka, "u")) >= len(taken)
-
-
-async def ready(client: httpx.AsyncClient) -> None:
-    for _ in range(300):
-        with contextlib.suppress(httpx.TransportError):
-            if (await client.get("/readyz")).status_code == 200:
-                return
-        await asyncio.sleep(0.1)
-    raise TimeoutError("it is not ready after 30 s")

@@ -10,7 +10,7 @@ from deploy.local import services
 from deploy.local.errors import Refused
 from deploy.local.home import Home
 from deploy.local.keys import Keys
-from deploy.local.settings import Settings
+from deploy.local.settings import SERVICES, Settings
 
 KEYS = Keys.generate()
 
@@ -52,10 +52,12 @@ def test_an_unreadable_database_url_is_named(monkeypatch: pytest.MonkeyPatch) ->
         _ = settings(monkeypatch, DATABASE_URL="postgresql://db:port/temas").starts_postgres
 
 
-def test_a_service_is_told_its_own_database_and_no_other() -> None:
-    told = services.environment_of("profile", Settings(), KEYS, given(DATABASE_URL="the administrator's"))
-    assert {name for name in told if "DATABASE" in name} == {"TEMAS_PROFILE_DATABASE_URL"}
-    assert KEYS.passwords["profile"] in told["TEMAS_PROFILE_DATABASE_URL"]
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_is_told_its_own_database_and_no_other(service: str) -> None:
+    told = services.environment_of(service, Settings(), KEYS, given(DATABASE_URL="the administrator's"))
+    own = f"TEMAS_{service.upper()}_DATABASE_URL"
+    assert {name for name in told if "DATABASE" in name} == {own}
+    assert f"//{service}:{KEYS.passwords[service]}@" in told[own]
     assert KEYS.passwords["temas"] not in str(told)
 
 

@@ -118,6 +118,21 @@ async def test_a_body_that_departs_from_its_schema_names_each_field(client: http
     assert "body.total" in body["message"]
 
 
+@pytest.mark.parametrize("chunked", [False, True], ids=["of told length", "in pieces"])
+async def test_a_body_that_is_too_large_is_not_read_to_its_end(client: httpx.AsyncClient, chunked: bool) -> None:
+    read = 0
+
+    async def pieces() -> AsyncIterator[bytes]:
+        nonlocal read
+        for _ in range(100):
+            read += 1
+            yield b" " * 100_000
+
+    answer = await client.post("/orders", content=pieces() if chunked else b" " * 10_000_000)
+    assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+    assert read < 20
+
+
 @pytest.mark.parametrize("limit", ["0", "501", "many"])
 async def test_a_page_that_is_too_large_is_refused_by_name(client: httpx.AsyncClient, limit: str) -> None:
     answer = await client.get("/people/x", params={"limit": limit})

@@ -11,7 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.rules import DECISION_VARIABLES, PROFILE_VARIABLES, RuleRefused, compile_rule, holding
+from shared.rule_values import LARGEST
+from shared.rules import (
+    DECISION_VARIABLES,
+    PROFILE_VARIABLES,
+    RuleRefused,
+    Unknown,
+    compile_expression,
+    compile_rule,
+    holding,
+    results,
+)
 
 NOW = datetime(2026, 2, 1, 12, tzinfo=UTC)
 
@@ -287,3 +297,118 @@ def test_what_a_rule_does_not_read_does_not_change_it(text: str, traits: dict[st
     rule = compile_rule(text, variables=PROFILE_VARIABLES)
     read = {name: value for name, value in traits.items() if any(r.startswith(f"traits.{name}") for r in rule.reads)}
     assert answer(text, {"traits": {**traits, **more}}) is answer(text, {"traits": read})
+
+
+# --- expressions -----------------------------------------------------------------------------------------------------
+
+EVENT: dict[str, Any] = {
+    "userId": "u-1",
+    "at": "2026-03-01T10:00:00+02:00",
+    "properties": {"total": "12.50", "count": 3, "tags": ["a", "b"], "nothing": None, "account": 2**70},
+}
+
+
+def result(text: str, event: dict[str, Any] = EVENT) -> Any:
+    return results({"it": compile_expression(text)}, event)["it"]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("event", EVENT | {"properties": EVENT["properties"] | {"account": float(2**70)}}),
+        ("event.userId", "u-1"),
+        ("double(event.properties.total)", 12.5),
+        ("event.properties.count * 2.5", 7.5),
+        ("event.properties.count + 1", 4),
+        ("event.properties.nothing", None),
+        ("has(event.properties.sum) ? event.properties.sum : 0", 0),
+        ("event.properties.tags.map(tag, {'name': tag})", [{"name": "a"}, {"name": "b"}]),
+        ("event.properties.tags.filter(tag, tag != 'a')", ["b"]),
+        ("event.properties.count > 2", True),
+        ("timestamp(event.at)", "2026-03-01T08:00:00.000Z"),
+        ('event.at + duration("90m")', "2026-03-01T09:30:00.000Z"),
+        ('[duration("90m"), duration("1.5s"), duration("-1h")]', ["5400s", "1.5s", "-3600s"]),
+        ("bytes(event.userId)", "dS0x"),
+        ("{1: 'a', true: 'b'}[1]", "a"),
+        ("{7: 'a'}", {"7": "a"}),
+        ("{true: 'b'}", {"true": "b"}),
+        ("3u", 3),
+    ],
+)
+def test_an_expression_comes_out_as_json(text: str, value: Any) -> None:
+    assert result(text) == value
+    assert type(result(text)) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("double(event.properties.sum)", 'Key not found in map : "sum"'),
+        ("event.userId + 1", "No matching overloads found : _+_(string, int64)"),
+        ("double(event.userId)", "cannot convert string to double"),
+        ("[1, {'a': event.missing}]", 'Key not found in map : "missing"'),
+        ("1 / 0", "divide by zero"),
+        ("1.0 / 0.0", "it comes out as inf, which JSON has no word for"),
+        ("[0.0 / 0.0]", "it comes out as nan, which JSON has no word for"),
+        ("type(event)", "it comes out as a type, not as a value"),
+    ],
+)
+def test_what_can_not_be_calculated_is_unknown_and_says_why(text: str, why: str) -> None:
+    assert result(text) == Unknown(why)
+
+
+def test_one_that_can_not_be_calculated_does_not_spoil_the_others() -> None:
+    both = {"a": compile_expression("event.missing"), "b": compile_expression("event.userId")}
+    assert results(both, EVENT) == {"a": Unknown('Key not found in map : "missing"'), "b": "u-1"}
+
+
+def test_an_expression_comes_out_within_bounds() -> None:
+    event = {"many": list(range(90)), "long": "x" * LARGEST}
+    for text in ("event.many.map(a, event.many.map(b, event))", "event.long", "{event.long: 1}", "[event.many] + [1]"):
+        unknown = result(text, event)
+        assert unknown == (
+            [event["many"], 1] if "+" in text else Unknown(f"it comes out larger than {LARGEST} characters")
+        )
+    assert isinstance(result("event.many.all(a, event.many.all(b, event.many.all(c, true)))", event), Unknown)
+
+
+def test_an_expression_is_refused_with_its_place_like_a_rule() -> None:
+    with pytest.raises(RuleRefused) as refused:
+        compile_expression("event.total +\n stage", path="fix.set.total")
+    first = refused.value.details[0]
+    assert (first["path"], first["line"], first["column"]) == ("fix.set.total", 2, 2)
+    assert "undeclared reference to 'stage'" in first["message"]
+    for text in ("event." + "a" * 4096, "event.tags.map(a, a + a)"):
+        with pytest.raises(RuleRefused):
+            compile_expression(text)
+
+
+def test_a_rule_does_not_see_an_event() -> None:
+    with pytest.raises(RuleRefused, match="event"):
+        compile_rule("event.total > 1", variables=DECISION_VARIABLES)
+
+
+WRITABLE = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.dictionaries(st.sampled_from("ab"), WRITABLE))
+def test_an_event_comes_back_as_it_was(event: dict[str, Any]) -> None:
+    assert result("event", event) == event
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.dictionaries(st.sampled_from("ab"), JSON),
+    st.sampled_from(["event.a", "[event]", "event.a + event.b", "double(event.a)"]),
+)
+def test_no_event_whatever_raises(event: dict[str, Any], text: str) -> None:
+    result(text, event)

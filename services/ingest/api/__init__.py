@@ -1,6 +1,37 @@
-"""HTTP in: the tracking API, and its documentation."""
+"""HTTP in. `hot` is where clients send; `routers` are for SDKs that ask first, and the admin API.
 
+Of the admin API each route says what scope it needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import APIRouter
+
+from services.ingest.api import audit, browsers, plan, rejected, sources
 from services.ingest.api.documentation import document
-from services.ingest.api.tracking import tracking_routes
+from services.ingest.api.events import events
+from services.ingest.api.pixel import pixels
+from services.ingest.api.tracking import tracking
+from services.ingest.schemas import Refusal
+from services.ingest.service.taking import Ingest
+from services.ingest.settings import Settings
+from shared.hot import HotPaths
 
-__all__ = ["document", "tracking_routes"]
+__all__ = ["document", "hot", "routers"]
+
+
+def hot(ingest: Callable[[], Ingest], settings: Settings) -> HotPaths:
+    """What answers where clients send. `ingest` gives the use case, once the service has started."""
+    return {**tracking(ingest, settings), **events(ingest, settings), **pixels(ingest, settings)}
+
+
+def routers() -> list[APIRouter]:
+    """All other routes."""
+    refusals: dict[int | str, dict[str, Any]] = {status: {"model": Refusal} for status in (401, 403, 422)}
+    admin = APIRouter(prefix="/v1", responses=refusals)
+    for each in (sources, plan, rejected, audit):
+        admin.include_router(each.router)
+    return [browsers.router, admin]

@@ -8,6 +8,7 @@ import msgspec
 from fastapi import FastAPI
 from msgspec import Raw
 
+from services.ingest.api import events, pixel
 from services.ingest.api.tracking import BATCH_PATHS, CALLS
 from services.ingest.domain.bodies import Parcel
 from services.ingest.domain.calls import Sent, When
@@ -43,6 +44,36 @@ EXAMPLES: dict[str, Json] = {
     "group": {"userId": "u-17", "groupId": "g-1", "traits": {"name": "Example Ltd"}},
     "alias": {"previousId": "old-17", "userId": "u-17"},
 }
+EVENT: Json = {
+    "specversion": "1.0",
+    "id": "o-1-placed",
+    "source": "https://shop.example/orders",
+    "type": "Order Completed",
+    "subject": "user_id:u-17",
+    "time": "2026-03-01T10:00:00Z",
+    "data": {"order_id": "o-1", "total": 120.5},
+}
+_WHOSE = "Whose it is, where subject says something else."
+EVENT_SCHEMA: Json = {
+    "type": "object",
+    "required": ["specversion", "id", "source", "type"],
+    "properties": {
+        "specversion": {"const": "1.0"},
+        "id": {"type": "string", "minLength": 1},
+        "source": {"type": "string", "format": "uri-reference", "minLength": 1},
+        "type": {"type": "string", "minLength": 1, "maxLength": 512},
+        "subject": {"type": "string", "description": "`user_id:…`, `anonymous_id:…`, or what else it is about."},
+        "time": {"type": "string", "format": "date-time"},
+        "datacontenttype": {"type": "string"},
+        "dataschema": {"type": "string", "format": "uri"},
+        "userid": {"type": "string", "description": _WHOSE},
+        "anonymousid": {"type": "string", "description": _WHOSE},
+        "channel": {"type": "string"},
+        "data": {},
+        "data_base64": {"type": "string", "contentEncoding": "base64"},
+    },
+    "additionalProperties": {"type": ["string", "integer", "boolean", "null"]},
+}
 ANSWERS = {
     "200": "Kafka has it. `Temas-Position` says where (for `?after=`), `Temas-Rejected` how many calls were put aside.",
     "400": "Nothing of it can be used, and `details` say why, field by field. It is kept all the same.",
@@ -73,7 +104,9 @@ def document(app: FastAPI) -> None:
 def _paths() -> Json:
     calls = {f"/v1/{name}": _operation(name, call, "Call", EXAMPLES[call]) for name, call in CALLS.items()}
     batch = {"batch": [{"type": call, **example} for call, example in EXAMPLES.items()]}
-    return calls | {path: _operation(path, "batch", "Batch", batch) for path in BATCH_PATHS}
+    batches = {path: _operation(path, "batch", "Batch", batch) for path in BATCH_PATHS}
+    images = {path: _image(path, call) for path, call in pixel.PATHS.items()}
+    return {**calls, **batches, events.PATH: _events(), **images}
 
 
 def _operation(name: str, call: str, schema: str, example: Json) -> Json:
@@ -87,6 +120,49 @@ def _operation(name: str, call: str, schema: str, example: Json) -> Json:
         "responses": {status: _answer(status, meaning) for status, meaning in ANSWERS.items()},
     }
     return {"post": operation}
+
+
+def _events() -> Json:
+    content = {
+        "application/cloudevents+json": {"schema": EVENT_SCHEMA, "example": EVENT},
+        "application/cloudevents-batch+json": {"schema": {"type": "array", "items": EVENT_SCHEMA}, "example": [EVENT]},
+    }
+    description = (
+        "With any other `Content-Type` the body is the data of one event, whose attributes are headers: "
+        "`ce-specversion`, `ce-id`, `ce-source`, `ce-type`, `ce-subject` ..."
+    )
+    operation = {
+        "operationId": "send_cloudevents",
+        "summary": "Send CloudEvents, one or many",
+        "tags": ["tracking"],
+        "security": [{key: []} for key in _KEYS],
+        "requestBody": {"required": True, "description": description, "content": content},
+        "responses": {status: _answer(status, meaning) for status, meaning in ANSWERS.items()},
+    }
+    return {"post": operation}
+
+
+def _image(path: str, call: str) -> Json:
+    """A call as an image: `data`, or each field by itself."""
+    fields = {"data": "The call's JSON in base64. Without it, each of its fields stands by itself:"}
+    fields |= {"userId": "", "anonymousId": "", "messageId": "So that an image that is looked at twice is one call."}
+    parameters = [
+        {"name": name, "in": "query", "description": description, "schema": {"type": "string"}}
+        for name, description in fields.items()
+    ]
+    operation = {
+        "operationId": "look_at" + path.replace("/", "_"),
+        "summary": f"Send one {call} call as the address of an image",
+        "tags": ["tracking"],
+        "security": [{"query": []}],
+        "parameters": parameters,
+        "responses": {
+            status: {"description": meaning, "content": {"image/gif": {}}}
+            for status, meaning in ANSWERS.items()
+            if status in ("200", "400", "401", "503")
+        },
+    }
+    return {"get": operation}
 
 
 def _answer(status: str, meaning: str) -> Json:

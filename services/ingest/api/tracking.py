@@ -1,25 +1,25 @@
-"""The hot path: bare ASGI, so that a request costs little more than its calls.
+"""The hot path: the tracking API of Segment and RudderStack, answered the short way (shared/hot.py).
 
-FastAPI is around it (errors, metrics, documentation) but not in it: `documentation.py` tells it what is here. Browsers
-send from other origins, so every answer carries the headers of CORS, errors as well: a script could not read them else.
+FastAPI is beside it: `documentation.py` tells it what is here. Browsers send from other origins, so every answer
+carries the headers of CORS, errors as well: a script could not read them else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 from urllib.parse import parse_qs
 
 import msgspec
-from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
 from services.ingest import metrics
-from services.ingest.api.arriving import Bodies, Gone
-from services.ingest.service import Receipt, Sending
+from services.ingest.domain.bodies import batch, single
+from services.ingest.errors import Busy, TooLarge
+from services.ingest.service.opening import Sending
+from services.ingest.service.taking import Ingest, Receipt
 from services.ingest.settings import Settings
 from shared.errors import TemasError
 from shared.events import CallType
+from shared.hot import Answer, Headers, Hot
 from shared.tracing import traceparent
 
 BATCH_PATHS = ("/v1/batch", "/v1/b", "/beacon/v1/batch")
@@ -28,14 +28,15 @@ CALLS: Mapping[str, CallType] = {
     "t": "track", "i": "identify", "p": "page", "s": "screen", "g": "group", "a": "alias",
 }  # fmt: skip
 
-Headers = list[tuple[bytes, bytes]]
+Pairs = list[tuple[bytes, bytes]]
 
 # By name: `*` does not cover Authorization.
-CORS: Headers = [
+CORS: Pairs = [
+    (b"content-type", b"application/json"),
     (b"access-control-allow-origin", b"*"),
     (b"access-control-expose-headers", b"Temas-Position, Temas-Rejected, Retry-After"),
 ]
-PREFLIGHT: Headers = [
+PREFLIGHT: Pairs = [
     *CORS,
     (b"access-control-allow-methods", b"POST, OPTIONS"),
     (
@@ -49,72 +50,79 @@ PREFLIGHT: Headers = [
 SUCCESS = b'{"success": true}'
 
 
-def tracking_routes(settings: Settings) -> list[Route]:
-    """The routes of the tracking API. Batches come first: most of what is sent comes in them."""
-    bodies = Bodies(settings)
-    calls: Iterable[tuple[str, CallType | None]] = (
-        *((path, None) for path in BATCH_PATHS),
-        *((f"/v1/{name}", call) for name, call in CALLS.items()),
-    )
-    return [Route(path, Tracking(path, call, bodies), methods=["POST", "OPTIONS"]) for path, call in calls]
+def tracking(ingest: Callable[[], Ingest], settings: Settings) -> dict[tuple[str, str], Hot]:
+    """What answers at each address of the tracking API. `ingest` gives the use case once the service has started."""
+    paths: dict[str, CallType | None] = {**dict.fromkeys(BATCH_PATHS), **{f"/v1/{name}": CALLS[name] for name in CALLS}}
+    posts = {("POST", path): Tracking(path, call, ingest, settings) for path, call in paths.items()}
+    return {**posts, **{("OPTIONS", path): Preflight(path) for path in paths}}
 
 
 class Tracking:
     """One address of the tracking API. `call`: the kind of call that it takes; None where it takes batches."""
 
-    def __init__(self, path: str, call: CallType | None, bodies: Bodies) -> None:
-        self.path = path
+    def __init__(self, route: str, call: CallType | None, ingest: Callable[[], Ingest], settings: Settings) -> None:
+        self.route = route
         self.call = call
-        self.bodies = bodies
+        self.read = batch if call is None else single
+        self.ingest = ingest
+        self.largest = settings.body_limit
+        self.most = settings.arriving_limit
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope["temas.route"] = self.path
-        if scope["method"] == "OPTIONS":
-            await _answer(send, 200, b"", PREFLIGHT)
-            return
-        try:
-            receipt = await scope["app"].state.ingest.take(await self._sending(scope, receive))
-        except TemasError as error:
-            await _answer(send, error.status, msgspec.json.encode(error.body()), [*CORS, *_ascii(error.headers)])
-        except Gone:
-            await _answer(send, 400, b"", [])  # unheard; said for the metrics
-        else:
-            await _answer(send, 200, SUCCESS, [*CORS, *_told(receipt)])
+    def refusal(self, headers: Headers, size: int, held: int) -> Answer | None:
+        if size > self.largest:
+            return refused(TooLarge(f"a body may have {self.largest} bytes: send smaller batches"))
+        if held > self.most:
+            return refused(Busy("too much is arriving at once: send this again in a moment"))
+        return None
 
-    async def _sending(self, scope: Scope, receive: Receive) -> Sending:
-        headers = dict(scope["headers"])
-        body = await self.bodies.read(headers, receive)
+    async def answer(self, headers: Headers, query: bytes, body: bytes) -> Answer:
         metrics.BODY_BYTES.observe(len(body))
+        try:
+            return taken(await self.ingest().take(self._sending(headers, query, body)))
+        except TemasError as error:
+            return refused(error)
+
+    def _sending(self, headers: Headers, query: bytes, body: bytes) -> Sending:
         return Sending(
-            call=self.call,
+            read=self.read,
             body=body,
-            encoding=_text(headers, b"content-encoding").strip().lower(),
-            authorization=_text(headers, b"authorization"),
-            query_key=_query_key(scope["query_string"]),
-            user_agent=_text(headers, b"user-agent"),
-            traceparent=traceparent({"traceparent": _text(headers, b"traceparent")}),
+            call=self.call,
+            encoding=text(headers, b"content-encoding"),
+            authorization=text(headers, b"authorization"),
+            query_key=parse_qs(query.decode("latin-1")).get("writeKey", [None])[0] if query else None,
+            origin=text(headers, b"origin") or None,
+            user_agent=text(headers, b"user-agent"),
+            traceparent=traceparent(text(headers, b"traceparent")),
         )
 
 
-def _text(headers: Mapping[bytes, bytes], name: bytes) -> str:
+class Preflight:
+    """What a browser asks before it sends from another origin."""
+
+    def __init__(self, route: str) -> None:
+        self.route = route
+
+    def refusal(self, headers: Headers, size: int, held: int) -> Answer | None:
+        return None
+
+    async def answer(self, headers: Headers, query: bytes, body: bytes) -> Answer:
+        return Answer(200, PREFLIGHT, b"")
+
+
+def text(headers: Headers, name: bytes) -> str:
     return headers.get(name, b"").decode("latin-1")
 
 
-def _query_key(query: bytes) -> str | None:
-    return next(iter(parse_qs(query.decode("latin-1")).get("writeKey", ())), None) if query else None
-
-
-def _told(receipt: Receipt) -> Headers:
+def taken(receipt: Receipt) -> Answer:
     """Where the touchpoints stand, and how many calls were put aside: never is one dropped in silence."""
-    told = {"Temas-Position": receipt.position, "Temas-Rejected": str(receipt.rejected or "")}
-    return _ascii({name: value for name, value in told.items() if value})
+    told = CORS
+    if receipt.position:
+        told = [*told, (b"temas-position", receipt.position.encode())]
+    if receipt.rejected:
+        told = [*told, (b"temas-rejected", str(receipt.rejected).encode())]
+    return Answer(200, told, SUCCESS)
 
 
-def _ascii(headers: Mapping[str, Any]) -> Headers:
-    return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-
-
-async def _answer(send: Send, status: int, body: bytes, headers: Headers) -> None:
-    described: Headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": [*described, *headers]})
-    await send({"type": "http.response.body", "body": body})
+def refused(error: TemasError) -> Answer:
+    headers = [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
+    return Answer(error.status, [*CORS, *headers], msgspec.json.encode(error.body()))

@@ -1,14 +1,14 @@
 """From a request's bytes to its calls.
 
-The body is what it is, whatever its `Content-Type` says; gzip shows by its first two bytes. Nothing here raises: what
-can't be read is given back as a `Reason`.
+The body is what it is, whatever its `Content-Type` says. Nothing here raises: what can't be read is given back as a
+`Reason`.
 """
 
 from __future__ import annotations
 
 import re
-import zlib
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Raw
@@ -18,8 +18,31 @@ from services.ingest.domain.calls import NOTHING, decode_object
 from shared.events import Reason
 
 
-class Parcel(msgspec.Struct, frozen=True, rename="camel"):
-    """A batch as clients send it. Its `context` and `integrations` hold for each of its calls."""
+class Parcel(msgspec.Struct, frozen=True):
+    """The calls of one request. What the batch says of itself holds for each of its calls.
+
+    A call that was written in another `form` stands here translated, or as the reasons why it can't be; `originals`
+    has the bytes of each as they came. Calls of the tracking API are their own originals.
+    """
+
+    batch: Sequence[Raw | tuple[Reason, ...]]
+    sent_at: Any = None
+    context: Raw = NOTHING
+    integrations: Raw = NOTHING
+    write_key: Any = None
+    form: Literal["call", "cloudevent"] = "call"
+    originals: Sequence[bytes] = ()
+
+    def original(self, place: int) -> bytes:
+        """The bytes of the call at `place`, as they came."""
+        if self.originals:
+            return self.originals[place]
+        call = self.batch[place]
+        return bytes(call) if isinstance(call, Raw) else b""
+
+
+class _Batch(msgspec.Struct, frozen=True, rename="camel"):
+    """A batch as clients of the tracking API send it."""
 
     batch: list[Raw]
     sent_at: Any = None
@@ -32,29 +55,25 @@ class _Keyed(msgspec.Struct, frozen=True, rename="camel"):
     write_key: Any = None
 
 
-_parcel = msgspec.json.Decoder(Parcel | list[Raw])
+_batches = msgspec.json.Decoder(_Batch | list[Raw])
 _keyed = msgspec.json.Decoder(_Keyed)
 
 
-def inflated(body: bytes, encoding: str, limit: int) -> bytes | Reason:
-    """`body` without its compression, if it has any. Never makes more than `limit` bytes, however small `body` is."""
-    if body[:2] != b"\x1f\x8b" and encoding != "deflate":
-        return body
-    inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # gzip and deflate both
-    try:
-        text = inflate.decompress(body, limit + 1)
-    except zlib.error:
-        return Reason("$", "malformed_encoding", "the body is not the gzip (or deflate) that it says it is")
-    if len(text) > limit:
-        return Reason("$", "too_large", f"the body is larger than {limit} bytes when unpacked")
-    if not inflate.eof:
-        return Reason("$", "malformed_encoding", "the compressed body is cut short: send it whole")
-    return text
+Read = Callable[[bytes], Parcel | Reason]
+"""How the calls of a request are read from its body; the address tells which of these it is."""
 
 
-def parcel(body: bytes, *, single: bool) -> Parcel | Reason:
-    """The calls in `body`: those of a batch (`{"batch": [...]}`, or the bare array), or the one call that it is."""
-    read = _call if single else _batch
+def single(body: bytes) -> Parcel | Reason:
+    """The one call that `body` is."""
+    return _tolerant(_call, body)
+
+
+def batch(body: bytes) -> Parcel | Reason:
+    """The calls of a batch: `{"batch": [...]}`, or the bare array."""
+    return _tolerant(_batch, body)
+
+
+def _tolerant(read: Read, body: bytes) -> Parcel | Reason:
     found = read(body)
     if isinstance(found, Reason) and (tidy := cleaned(body)) is not body:
         return read(tidy)  # one half of a surrogate pair would have made a whole batch unreadable
@@ -65,8 +84,9 @@ def write_key(parcel: Parcel) -> object:
     """The key in a body: the batch's own, else that of its first call."""
     if parcel.write_key is not None or not parcel.batch:
         return parcel.write_key
+    first = parcel.batch[0]
     try:
-        return _keyed.decode(parcel.batch[0]).write_key
+        return _keyed.decode(first).write_key if isinstance(first, Raw) else None
     except ValueError:
         return None
 
@@ -86,18 +106,21 @@ def _call(body: bytes) -> Parcel | Reason:
 
 def _batch(body: bytes) -> Parcel | Reason:
     try:
-        decoded = _parcel.decode(body)
+        decoded = _batches.decode(body)
     except (ValueError, RecursionError) as error:
         return _unreadable(error, Reason("$.batch", "wrong_type", f'a batch is {{"batch": [calls...]}}: {error}'))
-    parcel = Parcel(decoded) if isinstance(decoded, list) else decoded
-    calls = len(parcel.batch)
+    sent = _Batch(decoded) if isinstance(decoded, list) else decoded
+    calls = len(sent.batch)
     if calls > BATCH_CALLS:
         return Reason("$.batch", "too_many", f"a batch may have {BATCH_CALLS} calls, this one has {calls}")
-    return _unfit("context", parcel.context, calls) or _unfit("integrations", parcel.integrations, calls) or parcel
+    unfit = _unfit("context", sent.context, calls) or _unfit("integrations", sent.integrations, calls)
+    return unfit or Parcel(sent.batch, sent.sent_at, sent.context, sent.integrations, sent.write_key)
 
 
 def _unfit(field: str, raw: Raw, calls: int) -> Reason | None:
     """What is wrong with something that a batch gives to each of its `calls`, if anything is."""
+    if raw is NOTHING:
+        return None
     text = cleaned(bytes(raw))
     if len(text) * calls > SHARED_BYTES:
         return Reason(f"$.{field}", "too_large", f"{field} is too large to go to each of {calls} calls")

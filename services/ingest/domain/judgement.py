@@ -8,33 +8,38 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Raw
 
 from services.ingest.domain.bodies import cleaned
-from services.ingest.domain.bounds import KEPT_BYTES, within
+from services.ingest.domain.bounds import EVENT_BYTES, KEPT_BYTES, within
 from services.ingest.domain.calls import NAME_LENGTH, NOTHING, Sent, decode_call, decode_object, named
 from services.ingest.domain.channels import channel
 from services.ingest.domain.faults import faults, lacking
 from services.ingest.domain.moments import happened
+from services.ingest.domain.plan import NO_PLAN, Departure, Plan
+from services.ingest.domain.sources import Source
 from shared.events import Call, CallType, Reason, Refusal, Rejected, Touchpoint
 from shared.identifiers import Identifier
+
+Form = Literal["call", "cloudevent"]
 
 
 class Arrival(msgspec.Struct, frozen=True, kw_only=True):
     """What all calls of one request share. `call`: the kind that the address names; None where each call says its own.
 
-    `usual` is the channel of the source where nothing else tells it. `context` and `integrations` are the batch's.
+    `source` has the channel where nothing else tells it. `context` and `integrations` are the batch's.
     """
 
-    source: str
+    source: Source
     received_at: datetime
+    plan: Plan = NO_PLAN
     call: CallType | None = None
     sent_at: datetime | None = None
-    usual: str = "unknown"
     user_agent: str = ""
     traceparent: str | None = None
     context: dict[str, Any] = {}
@@ -42,39 +47,64 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Accepted(msgspec.Struct, frozen=True, gc=False):
-    """A touchpoint for the log. `cut`: it claimed to come from the future."""
+    """A touchpoint for the log. `cut`: it claimed to come from the future. `departure`: the plan only observes it."""
 
     touchpoint: Touchpoint
     key: bytes
     cut: bool
+    departure: Departure | None
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """A call that can't be used: why, the bytes as received, and its message id where it has one."""
+    """A call that can't be used: why, the bytes as received, and what of it can be read.
+
+    `departure`: it is the plan that refuses it.
+    """
 
     reasons: tuple[Reason, ...]
     body: bytes
-    message_id: str | None
+    type: str | None = None
+    name: str | None = None
+    message_id: str | None = None
+    departure: Departure | None = None
 
 
 def judge(item: Raw, arrival: Arrival, fresh_id: Callable[[], str]) -> Accepted | Refused:
     """Accepted or Refused, whatever `item` is. `fresh_id` makes a message id for a call without one."""
     text = cleaned(bytes(item))
     try:
-        return _accepted(text, arrival, fresh_id)
+        judged = _judged(text, arrival, fresh_id)
     except (ValueError, RecursionError):
-        return Refused(faults(text, arrival.call), bytes(item), _message_id(text))
+        return refused(faults(text, arrival.call), bytes(item), arrival)
+    if isinstance(judged, Departure):
+        return refused(judged.reasons, bytes(item), arrival, departure=judged)
+    return judged
 
 
-def rejection(refused: Refused, arrival: Arrival, fresh_id: str) -> Rejected:
-    """What is kept of `refused`."""
+def refused(
+    reasons: tuple[Reason, ...], body: bytes, arrival: Arrival, *, departure: Departure | None = None
+) -> Refused:
+    """`body` as a call that can't be used, with as much of it as can be read."""
+    label = _label(cleaned(body))
+    return Refused(
+        reasons=reasons,
+        body=body,
+        type=arrival.call or label.type,
+        name=label.event or label.name,
+        message_id=named(label.message_id),
+        departure=departure,
+    )
+
+
+def rejection(refused: Refused, arrival: Arrival, fresh_id: str, form: Form = "call") -> Rejected:
+    """What is kept of `refused`, sent in this `form`: all that it takes to judge it once more."""
     reasons = refused.reasons
     if len(refused.body) > KEPT_BYTES:
         cut = f"only the first {KEPT_BYTES} of {len(refused.body)} bytes were kept"
         reasons = (*reasons, Reason("$", "cut", cut))
     return Rejected(
         id=fresh_id,
-        source=arrival.source,
+        source=arrival.source.name,
         time=arrival.received_at,
         traceparent=arrival.traceparent,
         data=Refusal(
@@ -82,48 +112,70 @@ def rejection(refused: Refused, arrival: Arrival, fresh_id: str) -> Rejected:
             reasons=reasons,
             body=refused.body[:KEPT_BYTES],
             message_id=refused.message_id,
+            form=form,
+            type=refused.type,
+            name=refused.name,
+            call=arrival.call,
+            sent_at=arrival.sent_at,
+            user_agent=arrival.user_agent[:NAME_LENGTH],
+            context=_kept(arrival.context),
+            integrations=_kept(arrival.integrations),
         ),
     )
 
 
-def _accepted(text: bytes, arrival: Arrival, fresh_id: Callable[[], str]) -> Accepted:
-    """Raises ValueError or RecursionError where anything is wrong."""
+def _kept(shared: dict[str, Any]) -> dict[str, Any]:
+    """What a batch gave to its calls, where it is no larger than a call may be."""
+    return shared if not shared or len(msgspec.json.encode(shared)) <= EVENT_BYTES else {}
+
+
+def _judged(text: bytes, arrival: Arrival, fresh_id: Callable[[], str]) -> Accepted | Departure:
+    """Accepted; or a departure from the plan that the plan does not let through.
+
+    Raises ValueError or RecursionError where anything else is wrong.
+    """
     if not within(text):
         raise ValueError("too large, too deep, or a number that is")
     call = decode_call(text)
     kind = arrival.call or call.type
     if next(lacking(kind, call), None):
         raise ValueError("something is missing")
-    data = _data(call, kind, arrival)
-    at, cut = happened(call, arrival.received_at, arrival.sent_at)
-    touchpoint = Touchpoint(
-        id=named(call.message_id) or fresh_id(),
-        source=arrival.source,
-        time=at,
-        subject=f"user_id:{data.user_id}" if data.user_id else f"anonymous_id:{data.anonymous_id}",
-        traceparent=arrival.traceparent,
-        data=data,
-    )
-    return Accepted(touchpoint, (data.anonymous_id or data.user_id or "").encode(), cut)
-
-
-def _data(call: Sent, kind: str | None, arrival: Arrival) -> Call:
     context, raw_context = _context(call, arrival)
     properties, raw_properties = _properties(call, kind)
-    return Call(
+    traits = _traits(call, kind, context)
+    data = Call(
         type=kind,  # type: ignore[arg-type]  # `lacking` lets only the six through
         received_at=arrival.received_at,
-        channel=channel(context, properties, call.channel, arrival.user_agent, arrival.usual),
+        channel=channel(context, properties, call.channel, arrival.user_agent, arrival.source.usual),
         name=call.event if kind == "track" else call.name or call.category,
         user_id=named(call.user_id),
         anonymous_id=named(call.anonymous_id),
         previous_id=named(call.previous_id),
         group_id=named(call.group_id),
-        traits=_traits(call, kind, context),
+        traits=traits,
         external_ids=_external_ids(context),
         properties=raw_properties,
         context=raw_context,
     )
+    departure = _departure(data, properties, arrival)
+    if departure is not None and departure.mode == "enforce":
+        return departure
+    at, cut = happened(call, arrival.received_at, arrival.sent_at)
+    touchpoint = Touchpoint(
+        id=named(call.message_id) or fresh_id(),
+        source=arrival.source.name,
+        time=at,
+        subject=f"user_id:{data.user_id}" if data.user_id else f"anonymous_id:{data.anonymous_id}",
+        traceparent=arrival.traceparent,
+        data=data,
+    )
+    return Accepted(touchpoint, (data.anonymous_id or data.user_id or "").encode(), cut, departure)
+
+
+def _departure(data: Call, properties: Mapping[str, Any], arrival: Arrival) -> Departure | None:
+    traits = properties if data.type == "group" else data.traits
+    source = arrival.source
+    return arrival.plan.departure(source.name, data.type, data.name, properties, traits, unplanned=source.unplanned)
 
 
 def _properties(call: Sent, kind: str | None) -> tuple[Mapping[str, Any], Raw]:
@@ -185,14 +237,27 @@ def _external_ids(context: Mapping[str, Any]) -> tuple[Identifier, ...]:
     )
 
 
-def _message_id(text: bytes) -> str | None:
-    """The id of a call that can't be used, if that much can be read."""
-    try:
-        message_id = msgspec.json.decode(text, type=_OnlyId).message_id
-    except (ValueError, RecursionError):
-        return None
-    return None if message_id is None else str(message_id)[:NAME_LENGTH]
+class _Label(msgspec.Struct, rename="camel"):
+    """What a call that can't be used says of itself."""
 
-
-class _OnlyId(msgspec.Struct, rename="camel"):
     message_id: str | int | None = None
+    type: str | None = None
+    event: str | None = None
+    name: str | None = None
+
+
+def _label(text: bytes) -> _Label:
+    """As much of it as can be read; texts cut to what names may have."""
+    try:
+        fields = _fields.decode(text)
+    except (ValueError, RecursionError):
+        return _Label()
+    label = {}
+    for name in ("messageId", "type", "event", "name"):
+        with suppress(ValueError):
+            label[name] = msgspec.json.decode(fields.get(name, b"null"), type=str | int | None)
+    texts = {name: str(value)[:NAME_LENGTH] for name, value in label.items() if value is not None}
+    return msgspec.convert(texts, _Label)
+
+
+_fields = msgspec.json.Decoder(dict[str, Raw])

@@ -1,0 +1,62 @@
+"""`GET /v1/pixel/{call}`, and `/pixel/v1/{call}` for RudderStack's clients: a call in the address of an image.
+
+Every answer is an image of one transparent pixel, errors as well: nobody who opens an e-mail should see a broken one.
+But the status is the true one. Segment and RudderStack answer 200 whatever happens; here that is only said of what the
+log has. A call that can't be used is 400 and kept as rejected, and `Temas-Error` has the code that a body would.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+
+import msgspec
+from msgspec.structs import replace
+
+from services.ingest.api.tracking import CALLS, Preflight, Tracking
+from services.ingest.domain.pixel import read
+from services.ingest.service.opening import Sending
+from services.ingest.service.taking import Ingest
+from services.ingest.settings import Settings
+from shared.hot import Answer, Headers, Hot
+
+GIF = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
+
+# Kept by nobody: an image that is looked at again is another call.
+IMAGE = [
+    (b"content-type", b"image/gif"),
+    (b"cache-control", b"no-store, no-cache, must-revalidate, max-age=0"),
+    (b"pragma", b"no-cache"),
+    (b"expires", b"0"),
+    (b"cross-origin-resource-policy", b"cross-origin"),
+]
+PATHS = {
+    path: CALLS[call] for call in dict.fromkeys(CALLS.values()) for path in (f"/v1/pixel/{call}", f"/pixel/v1/{call}")
+}
+
+
+def pixels(ingest: Callable[[], Ingest], settings: Settings) -> dict[tuple[str, str], Hot]:
+    """What answers at each of these addresses. HEAD comes first: where GET is routed, HEAD would be routed as GET."""
+    heads: dict[tuple[str, str], Hot] = {("HEAD", path): Glance(path) for path in PATHS}
+    return {**heads, **{("GET", path): Pixel(path, call, ingest, settings) for path, call in PATHS.items()}}
+
+
+class Glance(Preflight):
+    """Who asks for the head of an image (scanners of mail do) has not looked at it: that is no call."""
+
+    async def answer(self, headers: Headers, query: bytes, body: bytes) -> Answer:
+        return Answer(200, IMAGE, b"")
+
+
+class Pixel(Tracking):
+    """The address of an image."""
+
+    async def answer(self, headers: Headers, query: bytes, body: bytes) -> Answer:
+        told = await super().answer(headers, query, b"")
+        more = [header for header in told.headers if header[0] != b"content-type"]
+        if told.status != 200:
+            more.append((b"temas-error", msgspec.json.decode(told.body)["code"].encode()))
+        return Answer(told.status, [*IMAGE, *more], GIF)
+
+    def _sending(self, headers: Headers, query: bytes, body: bytes) -> Sending:
+        return replace(super()._sending(headers, query, body), read=read, body=query, encoding="")

@@ -1,0 +1,121 @@
+"""Rejected events judged once more, as if they had just arrived: with the plan now in force, and mended by a fix."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from typing import NamedTuple
+
+import msgspec
+from msgspec import Raw
+from msgspec.structs import replace
+
+from services.ingest.domain.calls import NAME_LENGTH
+from services.ingest.domain.cloudevents import translated
+from services.ingest.domain.fixes import Fix, Replacement, fixed
+from services.ingest.domain.judgement import Accepted, Arrival, Refused, judge
+from services.ingest.domain.plan import Plan
+from services.ingest.domain.sources import Source
+from shared.events import Reason, Refusal
+
+
+class Attempt(NamedTuple):
+    """What became of a rejected event: its bytes once mended (None where the fix did not fit it), and the verdict."""
+
+    body: bytes | None
+    verdict: Accepted | tuple[Reason, ...]
+
+
+class Terms(NamedTuple):
+    """What an attempt is judged by. Consumers remember what was received since `remembered`."""
+
+    fix: Fix | None
+    source: Source
+    plan: Plan
+    now: datetime
+    remembered: datetime
+
+
+def attempt(rejected_id: str, refusal: Refusal, terms: Terms) -> Attempt:
+    """Judge a rejected event anew, mended by `terms.fix`.
+
+    The touchpoint keeps the message id of its client, or has `rejected_id` where it had none: whoever replays an event
+    twice makes the same touchpoint twice, and consumers know it by (source, id). So a fix may not give it another.
+
+    It also keeps when it was received, for that corrects its client's clock, and says since when a duplicate of it may
+    have been applied. Only what consumers no longer remember is given the present: they would put it aside for its age.
+    When it happened stays what it was.
+    """
+    body = fixed(refusal.body, terms.fix)
+    if not isinstance(body, bytes):
+        return Attempt(None, body)
+    call = _call(body, refusal)
+    if not isinstance(call, Raw):
+        return Attempt(body, call)
+    own_id = _own_id(rejected_id, refusal)
+    verdict = judge(call, _arrival(refusal, terms), lambda: own_id)
+    if isinstance(verdict, Refused):
+        return Attempt(body, verdict.reasons)
+    if _renamed(verdict.touchpoint.id, own_id, refusal, terms.fix):
+        return Attempt(body, (_OTHER_ID,))
+    return Attempt(body, _dated(verdict, terms))
+
+
+def digest(source: str, refusal: Refusal) -> bytes | None:
+    """The same for a call that its client sends again in the same words; None where no message id says that it did.
+
+    When it was sent and received is no part of it: that differs each time.
+    """
+    if refusal.message_id is None:
+        return None
+    told = (source, refusal.form, refusal.call, refusal.context, refusal.integrations, refusal.body)
+    return hashlib.blake2b(msgspec.json.encode(told), digest_size=16).digest()
+
+
+def _call(body: bytes, refusal: Refusal) -> Raw | tuple[Reason, ...]:
+    return translated(body) if refusal.form == "cloudevent" else Raw(body)
+
+
+def _arrival(refusal: Refusal, terms: Terms) -> Arrival:
+    return Arrival(
+        source=terms.source,
+        plan=terms.plan,
+        received_at=refusal.received_at,
+        call=refusal.call,
+        sent_at=refusal.sent_at,
+        user_agent=refusal.user_agent,
+        context=refusal.context,
+        integrations=refusal.integrations,
+    )
+
+
+def _own_id(rejected_id: str, refusal: Refusal) -> str:
+    """The id that the touchpoint has where the call does not say one."""
+    said = refusal.message_id
+    return said if said and len(said) < NAME_LENGTH else rejected_id  # a longer one was cut: others may begin like it
+
+
+def _renamed(id: str, own_id: str, refusal: Refusal, fix: Fix | None) -> bool:
+    """Whether a fix gave the touchpoint another `id`.
+
+    What could not be read as a call may have brought one all the same: a call written anew, and a CloudEvent, whose id
+    stands in its attributes.
+    """
+    if refusal.message_id is None and (isinstance(fix, Replacement) or refusal.form == "cloudevent"):
+        return False
+    return id not in (own_id, refusal.message_id)
+
+
+_OTHER_ID = Reason(
+    "$.messageId",
+    "other_message_id",
+    "a fix may not change messageId, by which duplicates are known: leave it as it was sent, or remove it",
+)
+
+
+def _dated(accepted: Accepted, terms: Terms) -> Accepted:
+    touchpoint = accepted.touchpoint
+    if touchpoint.data.received_at >= terms.remembered:
+        return accepted
+    data = replace(touchpoint.data, received_at=terms.now)
+    return replace(accepted, touchpoint=replace(touchpoint, data=data))

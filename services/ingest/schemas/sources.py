@@ -1,0 +1,114 @@
+"""Bodies of sources, keys and the audit."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, Field
+
+from services.ingest.domain.origins import normal
+from services.ingest.domain.sources import Scope
+from services.ingest.schemas import Body
+
+
+def _origin(given: str) -> str:
+    """An origin as browsers write it."""
+    origin = normal(given)
+    if origin is None:
+        raise ValueError(
+            "must be scheme://host or scheme://host:port, such as https://www.example.com: without a path, and without "
+            "a wildcard (list every host)"
+        )
+    return origin
+
+
+Origin = Annotated[str, Field(max_length=300), AfterValidator(_origin)]
+
+
+class SourceBody(Body):
+    """What a person says about a source. What is left out is no limit."""
+
+    usual: str = Field(
+        default="unknown",
+        pattern=r"^[a-z][a-z0-9_]{0,63}$",
+        description="The channel of its calls where nothing else tells it.",
+        examples=["web"],
+    )
+    origins: list[Origin] = Field(
+        default=[],
+        max_length=100,
+        description="Where browsers may send from; none means from everywhere.",
+        examples=[["https://www.example.com"]],
+    )
+    rate: float | None = Field(
+        default=None, gt=0, le=1e9, allow_inf_nan=False, description="Calls a second, in each process of ingest."
+    )
+    quota: int | None = Field(default=None, ge=1, le=10**15, description="Calls a day (UTC).")
+    unplanned: Literal["allow", "enforce"] = Field(
+        default="allow", description="`enforce` rejects events that the tracking plan does not know."
+    )
+
+
+class SourceAnswer(SourceBody):
+    name: str
+    made_at: str
+    calls_today: int = Field(description="Calls taken today (UTC), up to a second ago.")
+
+
+class SourcesAnswer(BaseModel):
+    sources: list[SourceAnswer]
+    next: str | None
+
+
+class KeyBody(Body):
+    """What a new key may do."""
+
+    scopes: set[Scope] = Field(
+        min_length=1,
+        description="With `write` alone it is a public key (`wk_…`), which may stand in a page; with any other it is a "
+        "secret (`sk_…`). `read` looks at rejected events, the plan and sources, `admin` changes them too.",
+        examples=[["write"]],
+    )
+
+
+class RotateBody(Body):
+    """How long the old key goes on to hold beside the new one."""
+
+    overlap_seconds: int = Field(default=86_400, ge=0, le=90 * 86_400)
+
+
+class KeyAnswer(BaseModel):
+    id: str
+    hint: str = Field(description="Its first characters.")
+    scopes: list[Scope]
+    made_at: str
+    ends_at: str | None
+    holds: bool
+
+
+class KeysAnswer(BaseModel):
+    keys: list[KeyAnswer]
+    next: str | None
+
+
+class NewKeyAnswer(KeyAnswer):
+    key: str = Field(description="The key itself. It is told this once and kept nowhere.")
+
+
+class RotatedAnswer(NewKeyAnswer):
+    replaces: KeyAnswer
+
+
+class ChangeAnswer(BaseModel):
+    id: int
+    at: str
+    actor: str = Field(description="The id of the key that it was changed with.")
+    action: str
+    object: str = Field(description="What was changed, by its path below /v1.")
+    before: Any
+    after: Any
+
+
+class AuditAnswer(BaseModel):
+    changes: list[ChangeAnswer]
+    next: str | None

@@ -1,0 +1,154 @@
+"""Keeping sources and their keys.
+
+A key is a secret (`sk_…`) unless all that it can do is write: then it is public (`wk_…`) and may stand in a page. One
+key may well write and read, and is a secret then. Its text is made here, told once, and kept nowhere.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from sqlalchemy import Row
+
+from services.ingest.domain.sources import Key, Scope, Source, digest
+from services.ingest.errors import KeyEnded, KeyNotFound, SourceNotFound, TooManyKeys, TooManySources
+from services.ingest.store import audit, sources
+from shared.clock import Clock, rfc3339
+from shared.db import Work
+
+MOST_SOURCES = 1_000
+"""Every process holds all of them, and each is a label of its metrics."""
+
+MOST_KEYS = 10
+"""That hold at one moment, of one source."""
+
+HINT = 7
+"""Characters of a key that are kept to know it again by: its prefix and four more, of 32."""
+
+
+class Made(NamedTuple):
+    """A new key: its text, which nobody can ask for again, and its row."""
+
+    text: str
+    row: Row[Any]
+
+
+class Sources:
+    """What can be done with sources and their keys. Whoever does it is written down, never the key itself."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+
+    async def save(self, source: Source, actor: Key, work: Work) -> Row[Any]:
+        """Make a source, or change it. Raises TooManySources."""
+        await audit.lock(work)
+        before = await sources.find(work, source.name)
+        if before is None and await sources.count(work) >= MOST_SOURCES:
+            raise TooManySources(MOST_SOURCES)
+
+        if source != before:
+            await sources.put(work, source, self.clock())
+            action, were = ("made", None) if before is None else ("changed", _told(before))
+            await self._note(work, actor, action, f"sources/{source.name}", before=were, after=_told(source))
+        return await self.get(source.name, work)
+
+    async def get(self, name: str, work: Work) -> Row[Any]:
+        """A source and what it has sent today. Raises SourceNotFound."""
+        found = await sources.show(work, name, self.clock().date())
+        if found is None:
+            raise SourceNotFound(name)
+        return found
+
+    async def page(self, after: str, limit: int, work: Work) -> Sequence[Row[Any]]:
+        """Sources by name, those past `after`, and what each has sent today."""
+        return await sources.page(work, after, limit, self.clock().date())
+
+    async def keys(self, name: str, before: tuple[datetime, str] | None, limit: int, work: Work) -> Sequence[Row[Any]]:
+        """The keys of a source, newest first, those after the place `before`. Raises SourceNotFound."""
+        await self.get(name, work)
+        return await sources.keys_of(work, name, before, limit)
+
+    async def make_key(self, name: str, scopes: Sequence[Scope], actor: Key, work: Work) -> Made:
+        """A new key of the source. Raises SourceNotFound and TooManyKeys."""
+        await audit.lock(work)
+        await self.get(name, work)
+        return await self._made(name, scopes, actor, work)
+
+    async def rotate(self, name: str, id: str, overlap: timedelta, actor: Key, work: Work) -> tuple[Made, Row[Any]]:
+        """A new key that may do what the key `id` may, and that one, which ends after `overlap` unless it does before.
+
+        Raises KeyNotFound, KeyEnded and TooManyKeys.
+        """
+        await audit.lock(work)
+        old, now = await self._key(name, id, work), self.clock()
+        if old.ends_at is not None and old.ends_at <= now:
+            raise KeyEnded(name, id)
+
+        made = await self._made(name, old.scopes, actor, work)
+        ends_at = min(now + overlap, old.ends_at or now + overlap)
+        return made, await self._end(old, ends_at, "rotated", actor, work)
+
+    async def revoke(self, name: str, id: str, actor: Key, work: Work) -> None:
+        """The key holds no longer, from now on. Raises KeyNotFound."""
+        await audit.lock(work)
+        key, now = await self._key(name, id, work), self.clock()
+        if key.ends_at is None or key.ends_at > now:
+            await self._end(key, now, "revoked", actor, work)
+
+    async def _key(self, name: str, id: str, work: Work) -> Row[Any]:
+        found = await sources.key(work, name, id)
+        if found is None:
+            raise KeyNotFound(name, id)
+        return found
+
+    async def _made(self, name: str, scopes: Sequence[Scope], actor: Key, work: Work) -> Made:
+        now = self.clock()
+        if await sources.count_holding(work, name, now) >= MOST_KEYS:
+            raise TooManyKeys(name, MOST_KEYS)
+
+        text = ("wk_" if set(scopes) == {"write"} else "sk_") + secrets.token_urlsafe(24)
+        row = await sources.put_key(
+            work,
+            id=f"{name}:{secrets.token_hex(6)}",
+            source=name,
+            digest=digest(text),
+            hint=text[:HINT],
+            scopes=sorted(set(scopes)),
+            now=now,
+        )
+        await self._note(work, actor, "made", _path(row), after=_limits(row))
+        return Made(text, row)
+
+    async def _end(self, key: Row[Any], ends_at: datetime, action: str, actor: Key, work: Work) -> Row[Any]:
+        ended = await sources.end_key(work, key.id, ends_at)
+        await self._note(work, actor, action, _path(key), before=_limits(key), after=_limits(ended))
+        return ended
+
+    async def _note(
+        self, work: Work, actor: Key, action: str, object: str, *, before: Any = None, after: Any = None
+    ) -> None:
+        now = self.clock()
+        await audit.note(work, at=now, actor=actor.id, action=action, object=object, before=before, after=after)
+
+
+def _path(key: Row[Any]) -> str:
+    return f"sources/{key.source}/keys/{key.id}"
+
+
+def _limits(key: Row[Any]) -> dict[str, Any]:
+    """A key as the audit has it."""
+    return {"scopes": key.scopes, "ends_at": key.ends_at and rfc3339(key.ends_at)}
+
+
+def _told(source: Source) -> dict[str, Any]:
+    """A source as the audit has it."""
+    return {
+        "usual": source.usual,
+        "origins": sorted(source.origins),
+        "rate": source.rate,
+        "quota": source.quota,
+        "unplanned": source.unplanned,
+    }

@@ -1,0 +1,168 @@
+"""Taking in what clients send: judge it, and answer once Kafka has it. This is the hot path, all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import cache
+from time import monotonic, perf_counter
+from typing import NamedTuple
+
+from msgspec import Raw
+from msgspec.structs import replace
+
+from services.ingest import metrics
+from services.ingest.domain.bodies import common
+from services.ingest.domain.judgement import Accepted, Arrival, Refused, judge, refused, rejection
+from services.ingest.domain.moments import known
+from services.ingest.domain.plan import Plan
+from services.ingest.errors import TooManyCalls
+from services.ingest.service.counts import Counts
+from services.ingest.service.opening import Opened, Sending, invalid, opened
+from services.ingest.service.registry import Registry
+from services.ingest.settings import Settings
+from shared.clock import Clock
+from shared.events import encode
+from shared.kafka import Log, token
+
+_accepted = cache(metrics.ACCEPTED.labels)  # to find a series by its labels takes longer than to count
+
+
+class Receipt(NamedTuple):
+    """What became of a request: the `Temas-Position` of its touchpoints, and how many of its calls were rejected."""
+
+    position: str
+    rejected: int
+
+
+class Refusal(NamedTuple):
+    """A call that can't be used: where it stands in the request, why, and its record for touchpoints.rejected."""
+
+    path: str
+    refused: Refused
+    record: tuple[bytes, bytes]
+
+
+class Outcome(NamedTuple):
+    """What is to be done with a request."""
+
+    source: str
+    accepted: list[Accepted]
+    records: list[tuple[bytes, bytes]]
+    refusals: list[Refusal]
+
+
+class Ingest:
+    """What clients can do with ingest: `take`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        registry: Registry,
+        counts: Counts,
+        touchpoints: Log,
+        rejected: Log,
+        clock: Clock,
+        fresh_id: Callable[[], str],
+    ) -> None:
+        self.limit = settings.unpacked_limit
+        self.registry = registry
+        self.counts = counts
+        self.touchpoints = touchpoints
+        self.rejected = rejected
+        self.clock = clock
+        self.fresh_id = fresh_id
+
+    async def take(self, sending: Sending) -> Receipt:
+        """Keep all of `sending`: what can be used as touchpoints, the rest as rejected, each with its reasons.
+
+        Returns once Kafka has acknowledged both. A batch of which anything can be used is taken. Raises Invalid where
+        nothing of it can be, and keeps it all the same: clients throw away what gets a 400. Raises LogUnavailable; and
+        Unauthorized, Forbidden, TooManyCalls, TooLarge, UnknownEncoding and Starting, which keep nothing.
+        """
+        outcome = self._decided(sending)
+        del sending  # records are all that may sit in memory for as long as Kafka takes
+
+        position = await self._kept(outcome)
+        self._count(outcome)
+        if outcome.refusals and not outcome.accepted:
+            raise invalid([(each.path, each.refused.reasons) for each in outcome.refusals])
+        return Receipt(position, rejected=len(outcome.refusals))
+
+    def _decided(self, sending: Sending) -> Outcome:
+        now, snapshot = self.clock(), self.registry.current
+        request = opened(sending, snapshot, now, self.limit)
+        self._admit(request, now)
+
+        arrival = _arrival(sending, request, now, snapshot.plan)
+        verdicts = [
+            judge(each, arrival, self.fresh_id) if isinstance(each, Raw) else refused(each, b"", arrival)
+            for each in request.parcel.batch
+        ]
+
+        accepted = [verdict for verdict in verdicts if isinstance(verdict, Accepted)]
+        return Outcome(
+            source=request.source.name,
+            accepted=accepted,
+            records=[(each.key, encode(each.touchpoint)) for each in accepted],
+            refusals=[] if len(accepted) == len(verdicts) else self._refusals(verdicts, request, arrival),
+        )
+
+    def _admit(self, request: Opened, now: datetime) -> None:
+        """Raises TooManyCalls where the source has had its share."""
+        source = request.source
+        seconds = self.counts.quotas.admit(source, len(request.parcel.batch), monotonic(), now.date())
+        if seconds is not None:
+            raise TooManyCalls(f"source {source.name!r} has sent as much as it may: send this again later", seconds)
+
+    def _refusals(self, verdicts: Sequence[Accepted | Refused], request: Opened, arrival: Arrival) -> list[Refusal]:
+        parcel, key = request.parcel, request.source.name.encode()
+        refusals = []
+        for place, each in enumerate(verdicts):
+            if isinstance(each, Refused):
+                kept = replace(each, body=parcel.original(place))
+                record = encode(rejection(kept, arrival, self.fresh_id(), parcel.form))
+                refusals.append(Refusal("$" if request.whole else f"$.batch[{place}]", each, (key, record)))
+        return refusals
+
+    async def _kept(self, outcome: Outcome) -> str:
+        """The position of the touchpoints, once both topics have what is theirs.
+
+        The rejected go first. Should only they arrive, the retry repeats them, where a person sees it; touchpoints
+        without ids of their own would count twice.
+        """
+        began = perf_counter()
+        if outcome.refusals:
+            await self.rejected.append([each.record for each in outcome.refusals])
+        position = token(await self.touchpoints.append(outcome.records)) if outcome.records else ""
+        metrics.LOG_SECONDS.observe(perf_counter() - began)
+        return position
+
+    def _count(self, outcome: Outcome) -> None:
+        source = outcome.source
+        _accepted(source).inc(len(outcome.accepted))
+        for each in outcome.accepted:
+            if each.cut:
+                metrics.CUT.labels(source).inc()
+            if each.departure is not None:
+                self.counts.note_departure(each.departure)
+        for _, refusal, _ in outcome.refusals:
+            metrics.REJECTED.labels(source, refusal.reasons[0].code).inc()
+            if refusal.departure is not None:
+                self.counts.note_departure(refusal.departure)
+
+
+def _arrival(sending: Sending, request: Opened, now: datetime, plan: Plan) -> Arrival:
+    parcel = request.parcel
+    return Arrival(
+        source=request.source,
+        received_at=now,
+        plan=plan,
+        call=sending.call,
+        sent_at=known(parcel.sent_at),
+        user_agent=sending.user_agent,
+        traceparent=sending.traceparent,
+        context=common(parcel.context),
+        integrations=common(parcel.integrations),
+    )

@@ -1,0 +1,207 @@
+"""The connection of one client: uvicorn's HTTP over httptools, with what uvicorn leaves to others.
+
+- An end to all that a client can draw out: uvicorn waits for ever for the rest of a request, and reads a head of any
+  length.
+- An answer for a half-closed connection: on a client that has said all it had to say, uvicorn hangs up.
+- The short way of `shared/hot.py`, from the connection to the answer and back in one write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from time import perf_counter
+from typing import Any
+
+import msgspec
+import structlog
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from shared.hot import Answer, Arriving, Hot, HotPaths
+from shared.metrics import CUT_SHORT, Requests
+
+log = structlog.get_logger(__name__)
+
+HEAD_BYTES = 64 * 1024
+"""Of a request's line and headers together."""
+
+JSON = (b"content-type", b"application/json")
+OUR_FAULT = Answer(500, [JSON], b'{"code":"internal_error","message":"this is our fault; it was logged"}')
+
+
+class Protocol(HttpToolsProtocol):
+    """A connection on which a request must be there, head and body, `seconds` after its first byte."""
+
+    service: str
+    seconds: float
+    hot: HotPaths
+    requests: Requests
+    arriving: Arriving
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+        super().connection_made(transport)
+        self.head: int | None = 0  # bytes of a head that is arriving
+        self.since: float | None = self.loop.time()  # that a request is arriving; or, at first, that none is
+        self.watch = self.loop.call_later(self.seconds, self._look)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.watch.cancel()
+        if isinstance(self.cycle, Exchange):
+            self.cycle.forget()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.head is not None:
+            self.head += len(data)
+            if self.head > HEAD_BYTES:
+                self._end(431, "head_too_large", f"a request's line and headers may have {HEAD_BYTES} bytes")
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's hangs up, asyncio lets one choose
+        """The client sends no more; true where it still has an answer to get."""
+        if self.cycle is None or self.cycle.response_complete or self.cycle.more_body:
+            return False
+        self.cycle.keep_alive = False
+        return True
+
+    # --- a request arrives -------------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.head = 0
+        self.since = self.loop.time()
+
+    def on_headers_complete(self) -> None:
+        self.head = None
+        method = self.parser.get_method().decode("ascii")
+        path, _, query = self.url.partition(b"?")
+        hot = self.hot.get((method, path.decode("latin-1")))
+        free = self.cycle is None or self.cycle.response_complete  # else it is pipelined: uvicorn knows how to queue it
+        if hot is None or not free or self.expect_100_continue or self.parser.should_upgrade():
+            super().on_headers_complete()
+        else:
+            self.cycle = Exchange(self, hot, method, query)  # type: ignore[assignment]  # as far as uvicorn looks
+
+    def on_body(self, body: bytes) -> None:
+        if isinstance(self.cycle, Exchange):
+            self.cycle.take(body)
+        else:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self.since = None
+        if isinstance(self.cycle, Exchange):
+            self.cycle.arrived()
+        else:
+            super().on_message_complete()
+
+    # --- what takes too long -----------------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        """Whether the request that is arriving has had its time. One timer a connection, not one a request."""
+        left = self.seconds if self.since is None else self.since + self.seconds - self.loop.time()
+        if left > 0:
+            self.watch = self.loop.call_later(left, self._look)
+        else:
+            self._end(408, "too_slow", f"the request did not arrive within {self.seconds:g} s: send it again")
+
+    def _end(self, status: int, code: str, message: str) -> None:
+        """Say why, where nothing has been said yet, and hang up."""
+        CUT_SHORT.labels(self.service, code).inc()
+        if self.cycle is None or not self.cycle.response_started or self.cycle.response_complete:
+            self.write(Answer(status, [JSON], msgspec.json.encode({"code": code, "message": message})), last=True)
+        self.transport.close()
+
+    def write(self, answer: Answer, *, last: bool) -> None:
+        """Write an answer, in one piece. `last`: the connection is closed after it."""
+        if self.transport.is_closing():
+            return
+        headers = [*self.server_state.default_headers, *answer.headers]
+        if last:
+            headers.append((b"connection", b"close"))
+        lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+        length = b"content-length: %d\r\n\r\n" % len(answer.body)
+        self.transport.write(b"".join((STATUS_LINE[answer.status], lines, length, answer.body)))
+
+
+class Exchange:
+    """One request for a hot address, and its answer. It has what uvicorn looks for in a request of its own."""
+
+    def __init__(self, protocol: Protocol, hot: Hot, method: str, query: bytes) -> None:
+        self.protocol = protocol
+        self.hot = hot
+        self.method = method
+        self.query = query
+        self.headers = dict(protocol.headers)
+        self.body: list[bytes] = []
+        self.size = 0
+        self.began = perf_counter()
+        self.keep_alive = protocol.parser.should_keep_alive()
+        self.more_body = True
+        self.disconnected = self.response_started = self.response_complete = False
+        self.message_event = NOBODY_WAITS
+        self._check(int(self.headers.get(b"content-length", 0)))
+
+    def take(self, piece: bytes) -> None:
+        """The next piece of the body."""
+        if not self.response_complete:
+            self.body.append(piece)
+            self.size += len(piece)
+            self.protocol.arriving.held += len(piece)
+            self._check(self.size)
+
+    def forget(self) -> None:
+        """What arrived is no longer held."""
+        self.protocol.arriving.held -= self.size
+        self.size = 0
+        self.body.clear()
+
+    def arrived(self) -> None:
+        """All of the body is there."""
+        self.more_body = False
+        if not self.response_complete:
+            task = self.protocol.loop.create_task(self._answered())
+            self.protocol.tasks.add(task)
+            task.add_done_callback(self.protocol.tasks.discard)
+
+    def _check(self, size: int) -> None:
+        refusal = self.hot.refusal(self.headers, size, self.protocol.arriving.held)
+        if refusal is not None:
+            # What is still to come is read and thrown away: hung up on in the middle, a client would not see the answer.
+            self.forget()
+            self._say(refusal)
+
+    async def _answered(self) -> None:
+        body = b"".join(self.body)
+        self.forget()
+        try:
+            answer = await self.hot.answer(self.headers, self.query, body)
+        except Exception as error:
+            log.error("unexpected error", route=self.hot.route, exc_info=error)
+            answer = OUR_FAULT
+        self._say(answer)
+
+    def _say(self, answer: Answer) -> None:
+        self.protocol.requests.note(self.method, self.hot.route, answer.status, perf_counter() - self.began)
+        self.response_started = self.response_complete = True
+        if not self.disconnected:
+            self.protocol.write(answer, last=not self.keep_alive)
+            if not self.keep_alive:
+                self.protocol.transport.close()
+            self.protocol.on_response_complete()
+
+
+class _Nobody:
+    """Stands where an ASGI application would wait for more."""
+
+    def set(self) -> None:
+        pass
+
+
+NOBODY_WAITS = _Nobody()
+
+
+def protocol(service: str, seconds: float, hot: HotPaths) -> type[asyncio.Protocol]:
+    """The class of `service`'s connections."""
+    members: dict[str, Any] = {"service": service, "seconds": seconds, "hot": hot, "requests": Requests(service)}
+    members["arriving"] = Arriving()
+    return type("Protocol", (Protocol,), members)
