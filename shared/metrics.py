@@ -22,7 +22,7 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
 class Requests:
-    """Counts and times the requests of a service. What anybody can send becomes no label: of methods only known ones."""
+    """Counts and times a service's requests. What anybody can send becomes no label: of methods only known ones."""
 
     def __init__(self, service: str) -> None:
         self.service = service

@@ -24,6 +24,9 @@ log = structlog.get_logger(__name__)
 HEAD_BYTES = 64 * 1024
 """Of a request's line and headers together."""
 
+LINGER = 1.0
+"""Seconds that a client which is hung up on has to read why."""
+
 JSON = (b"content-type", b"application/json")
 OUR_FAULT = Answer(500, [JSON], b'{"code":"internal_error","message":"this is our fault; it was logged"}')
 
@@ -42,6 +45,7 @@ class Protocol(HttpToolsProtocol):
         self.head: int | None = 0  # bytes of a head that is arriving
         self.since: float | None = self.loop.time()  # that a request is arriving; or, at first, that none is
         self.watch = self.loop.call_later(self.seconds, self._look)
+        self.over = False  # it was told why, and what else it sends is thrown away
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.watch.cancel()
@@ -50,6 +54,8 @@ class Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self.over:
+            return
         super().data_received(data)
         if self.head is not None:
             self.head += len(data)
@@ -109,7 +115,9 @@ class Protocol(HttpToolsProtocol):
         CUT_SHORT.labels(self.service, code).inc()
         if self.cycle is None or not self.cycle.response_started or self.cycle.response_complete:
             self.write(Answer(status, [JSON], msgspec.json.encode({"code": code, "message": message})), last=True)
-        self.transport.close()
+        self.over = True
+        # Closed at once, with what it sent unread, the connection would be reset before the client has read the answer.
+        self.loop.call_later(LINGER, self.transport.close)
 
     def write(self, answer: Answer, *, last: bool) -> None:
         """Write an answer, in one piece. `last`: the connection is closed after it."""
@@ -166,7 +174,7 @@ class Exchange:
     def _check(self, size: int) -> None:
         refusal = self.hot.refusal(self.headers, size, self.protocol.arriving.held)
         if refusal is not None:
-            # What is still to come is read and thrown away: hung up on in the middle, a client would not see the answer.
+            # What is still to come is read and thrown away: a client that is hung up on would not see the answer.
             self.forget()
             self._say(refusal)
 
@@ -175,8 +183,8 @@ class Exchange:
         self.forget()
         try:
             answer = await self.hot.answer(self.headers, self.query, body)
-        except Exception as error:
-            log.error("unexpected error", route=self.hot.route, exc_info=error)
+        except Exception:
+            log.exception("unexpected error", route=self.hot.route)
             answer = OUR_FAULT
         self._say(answer)
 

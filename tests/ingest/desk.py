@@ -5,9 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import httpx
+from sqlalchemy import text
 
 from tests.builders import Json, batch, page
 from tests.ingest.door import SECRET_KEY, Door
+from tests.waiting import until
+
+SOON = 2.0
+"""Seconds within which every process knows of a change."""
 
 
 async def ask(
@@ -38,3 +43,38 @@ async def send(door: Door, key: str, calls: int = 1, *, user: str = "u-desk") ->
     """Send so many calls in one batch, with `key`."""
     pages = (page(str(number), user=user) for number in range(calls))
     return await ask(door, "POST", "batch", batch(*pages), key=key)
+
+
+async def becomes(door: Door, key: str, status: int) -> None:
+    """Return once calls with `key` are answered by `status`; fails where that takes longer than promised."""
+
+    async def answered() -> bool:
+        return (await send(door, key)).status_code == status
+
+    await until(answered, within=SOON)
+
+
+async def becomes_admin(door: Door, key: str) -> None:
+    async def lets_in() -> bool:
+        return (await ask(door, "GET", "sources", key=key)).status_code == 200
+
+    await until(lets_in, within=SOON)
+
+
+async def everything(door: Door, path: str, what: str, limit: int = 3, **query: str) -> list[Json]:
+    """All pages of a list."""
+    found: list[Json] = []
+    following: str | None = ""
+    while following is not None:
+        place = {"cursor": following} if following else {}
+        answer = await told(door, "GET", path, params={**query, **place, "limit": str(limit)})
+        assert len(answer[what]) <= limit
+        found += answer[what]
+        following = answer["next"]
+    return found
+
+
+async def rows(door: Door, statement: str, **parameters: Any) -> list[Any]:
+    """What the service's own tables hold."""
+    async with door.app.state.desk.database.begin() as work:
+        return list(await work.execute(text(statement), parameters))

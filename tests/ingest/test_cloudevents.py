@@ -21,7 +21,7 @@ from msgspec import Raw
 from services.ingest.domain.binding import batched, binary, reader, structured
 from services.ingest.domain.bodies import Parcel
 from services.ingest.domain.bounds import BATCH_CALLS, EVENT_BYTES
-from services.ingest.domain.cloudevents import translated
+from services.ingest.domain.cloudevents import outlined, translated
 from services.ingest.domain.judgement import Accepted, Arrival, judge
 from services.ingest.domain.sources import Source
 from shared.events import Reason, Touchpoint
@@ -419,6 +419,23 @@ def test_what_is_no_event_is_told(said: bytes, code: str) -> None:
 def test_half_a_surrogate_in_data_is_replaced_as_everywhere() -> None:
     said = json.dumps(event(data={"name": "a\ud800", "nul": "\x00"})).encode()
     assert call(said)["properties"] == {"name": "a\ufffd", "nul": "\ufffd"}
+
+
+@pytest.mark.parametrize(
+    ("said", "outline"),
+    [
+        (
+            json.dumps(event(time="lunchtime")).encode(),
+            {"type": "track", "event": "com.example.order.placed", "messageId": call(event())["messageId"]},
+        ),
+        (b'{"type": "temas.identify", "id": "1"}', {"type": "identify"}),
+        (b'{"type": 7, "id": "1", "source": ["a"]}', {}),
+        (b"not json", {}),
+        (b'{"id": "\xff"}', {}),
+    ],
+)
+def test_of_an_event_that_can_not_be_used_is_told_what_can_be_read(said: bytes, outline: Json) -> None:
+    assert json.loads(outlined(said)) == outline
 
 
 # --- over HTTP -------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Files are imported by the real command, in a process of its own, into a real Kafka, with sources of a real PostgreSQL."""
+"""Files are imported by the real command, in a process of its own, into a real Kafka."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from shared.clock import system_clock
 from shared.db import Database
 from shared.events import Rejected, Touchpoint
 from tests.ingest.door import SECRET_KEY, Place, prepared, read
-from tests.servers import Servers
+from tests.servers import Installation, Servers
 from tests.waiting import until
 
 SALES = (
@@ -86,13 +86,13 @@ class Shop:
     async def rejected(self) -> list[Rejected]:
         return [each for each in await read(self.place.kafka, topics.REJECTED, Rejected) if each.source == self.source]
 
-    def sales(self, count: int, name: str = "sales.csv") -> Path:
-        """A file with so many sales, each of its own second of the year 2024."""
+    def sales(self, count: int, name: str = "sales.csv", *, distinct: int = 1_000_000) -> Path:
+        """A file with so many sales of the year 2024, which repeat themselves after so many `distinct` ones."""
         path = self.folder / name
         with path.open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(("customer_no", "sold_at", "amount", "till"))
-            writer.writerows(sale(number) for number in range(count))
+            writer.writerows(sale(number % distinct) for number in range(count))
         return path
 
 
@@ -114,15 +114,9 @@ async def shop_at(place: Place, source: str, folder: Path) -> Shop:
     return Shop(place, source, folder)
 
 
-@pytest.fixture(scope="module")
-async def place(servers: Servers) -> AsyncIterator[Place]:
-    async with servers.installation() as installation:
-        yield await prepared(installation)
-
-
 @pytest.fixture
-async def shop(place: Place, request: pytest.FixtureRequest, tmp_path: Path) -> Shop:
-    return await shop_at(place, f"shop-{abs(hash(request.node.name))}", tmp_path)
+async def shop(installation: Installation, tmp_path: Path) -> Shop:
+    return await shop_at(await prepared(installation), "pos", tmp_path)
 
 
 def seen(log: Sequence[Touchpoint]) -> dict[str, Touchpoint]:
@@ -307,16 +301,16 @@ async def further(path: Path) -> None:
     await until(moved)
 
 
-def exactly(log: Sequence[Touchpoint], count: int) -> None:
-    """Each of the sales is there, and nothing else."""
+def exactly(log: Sequence[Touchpoint], count: int, *, distinct: int = 1_000_000) -> None:
+    """Each of the sales is there, as often as in the file, and nothing else."""
     found = sorted((each.time, each.data.user_id, each.properties()["total"]) for each in seen(log).values())
-    expected = [sale(number) for number in range(count)]
-    assert found == [(datetime.fromisoformat(at), customer, amount) for customer, at, amount, _ in expected]
+    expected = [sale(number % distinct) for number in range(count)]
+    assert found == sorted((datetime.fromisoformat(at), customer, amount) for customer, at, amount, _ in expected)
 
 
 async def test_killed_and_started_again_each_row_is_there_once(shop: Shop) -> None:
     count, kills = 60_000, 2
-    sales = shop.sales(count)
+    sales = shop.sales(count, distinct=25_000)
     for _ in range(kills):
         process = await shop.started(sales, *SALES)
         await further(sales)
@@ -328,7 +322,7 @@ async def test_killed_and_started_again_each_row_is_there_once(shop: Shop) -> No
     assert f"{count:,} taken, 0 rejected" in said.out
     assert before < count
     log = await shop.log()
-    exactly(log, count)
+    exactly(log, count, distinct=25_000)
     assert len(log) - count <= kills * UNDER_WAY * CHUNK_ROWS
 
 
@@ -403,6 +397,7 @@ async def test_a_file_that_is_cut_short_is_not_taken_for_a_whole_one(shop: Shop)
     ("arguments", "said"),
     [
         (["none.csv"], "none.csv can't be read: No such file"),
+        (["empty.csv", *SALES], "the first line has to name the columns"),
         (["sales.csv"], "say which is which, as in --map userId=customer_no"),
         (["sales.csv", "--map", "userId=customer"], "there is no column customer; the file has customer_no, sold_at"),
         (["sales.csv", "--map", "userID=customer_no"], "did you mean userId?"),
@@ -423,6 +418,7 @@ async def test_a_file_that_is_cut_short_is_not_taken_for_a_whole_one(shop: Shop)
 async def test_what_can_not_be_done_is_refused_in_words(shop: Shop, arguments: list[str], said: str) -> None:
     shop.sales(3)
     written(shop.folder / "sales.xls", b"")
+    written(shop.folder / "empty.csv", b"")
     written(shop.folder / "array.json", b'[{"type": "page"}]')
     command = ("-m", "services.ingest", "import", "--source", shop.source, *arguments)
     process = await asyncio.create_subprocess_exec(
@@ -436,15 +432,16 @@ async def test_what_can_not_be_done_is_refused_in_words(shop: Shop, arguments: l
     assert await shop.log() == []
 
 
-async def test_a_missing_setting_is_named(shop: Shop) -> None:
+@pytest.mark.parametrize("name", ["TEMAS_SECRET_KEY", "TEMAS_KAFKA_BOOTSTRAP", "TEMAS_INGEST_DATABASE_URL"])
+async def test_a_missing_setting_is_named(shop: Shop, name: str) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "services.ingest", "import", "--source", "pos", "x.csv", cwd=ROOT,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        env={name: value for name, value in shop.environment.items() if name != "TEMAS_SECRET_KEY"},
+        env={other: value for other, value in shop.environment.items() if other != name},
     )  # fmt: skip
     answer = await ended(process)
     assert answer.code == 2
-    assert "TEMAS_SECRET_KEY" in answer.err
+    assert f"{name}: field required" in answer.err
 
 
 # --- large files and servers that are away ---------------------------------------------------------------------------

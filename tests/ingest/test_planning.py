@@ -13,6 +13,9 @@ import httpx
 import pytest
 from prometheus_client import generate_latest
 
+from services.ingest.service.looking import Tail
+from shared.errors import LogUnavailable
+from shared.settings import KafkaSettings
 from tests.builders import Json, batch, identify, page, track
 from tests.ingest.door import SECRET_KEY, WRITE_KEY, Door, Place, opened, prepared
 from tests.servers import Servers
@@ -293,7 +296,7 @@ async def test_a_pattern_that_would_take_for_ever_elsewhere_is_harmless(door: Do
         ("plan/track/x", {"mode": "off", "schema": {}, "modes": 1}, 422, "invalid_request"),
         ("plan/track/x?source=a b", {"mode": "off", "schema": {}}, 422, "invalid_request"),
         ("plan/track/x?source=nobody", {"mode": "off", "schema": {}}, 404, "source_not_found"),
-        ("plan/track/" + "x" * 513, {"mode": "off", "schema": {}}, 400, "invalid_request"),
+        ("plan/track/" + "x" * 201, {"mode": "off", "schema": {}}, 400, "invalid_request"),
         ("plan/alias/x", {"mode": "off", "schema": {}}, 422, "invalid_request"),
         ("plan/track", {"mode": "off", "schema": {}}, 404, "no_such_route"),
         ("plan/identify/x", {"mode": "off", "schema": {}}, 404, "no_such_route"),
@@ -409,6 +412,21 @@ async def test_the_events_that_were_seen_are_listed_with_what_the_plan_says(door
         event: (3, "observe", "web", "track"), event + "!": (2, None, "web", "track"),
     }  # fmt: skip
     assert told["looked_at"] >= 5
+
+
+async def test_while_kafka_is_away_it_says_so() -> None:
+    nobody = Tail(KafkaSettings(bootstrap="127.0.0.1:1"), seconds=1)
+    with pytest.raises(LogUnavailable):
+        await nobody.each(lambda touchpoint: None)
+
+
+async def test_of_a_long_log_the_end_is_looked_at(door: Door, event: str) -> None:
+    await sent(door, event, 40)
+    await sent(door, event + "!", 5)  # of the same person or not, partitions are filled unevenly
+    seen: list[str | None] = []
+    looked_at = await Tail(door.kafka, records=8).each(lambda touchpoint: seen.append(touchpoint.data.name))
+    assert looked_at == len(seen) <= 8
+    assert event + "!" in seen
 
 
 async def test_the_plan_is_documented(door: Door) -> None:

@@ -178,6 +178,34 @@ async def test_a_cloudevent_is_mended_as_one(door: Door, name: str) -> None:
     assert (touchpoint.id, touchpoint.properties()) == ("/shop#e-1", {"a": 1})
 
 
+# --- the plan --------------------------------------------------------------------------------------------------------
+
+
+async def plan(door: Door, name: str, mode: str) -> None:
+    """From now on the total of that event is to be a number."""
+    schema = {"type": "object", "properties": {"total": {"type": "number"}}}
+    answer = await door.client.put(f"/v1/plan/track/{name}", json={"mode": mode, "schema": schema}, auth=SECRET)
+    assert answer.is_success, answer.text
+    await door.app.state.desk.registry.load()
+
+
+async def test_what_departs_from_the_plan_is_mended_to_fit_it_or_let_through_once_the_plan_does(
+    door: Door, name: str
+) -> None:
+    await plan(door, name, "enforce")
+    item, other = await refused(door, name, *(bad(name, "", properties={"total": "12.50"}) for _ in range(2)))
+    assert (item["code"], item["path"]) == ("plan_violation", "$.properties.total")
+    assert (await replay(door, {"event": name}, None))["rejected"] == 2
+
+    as_number = {"set": {"properties.total": "double(event.properties.total)"}}
+    assert (await replay(door, {"ids": [item["id"]]}, as_number))["accepted"] == 1
+
+    await plan(door, name, "observe")
+    assert (await replay(door, {"event": name}, None))["accepted"] == 1
+    assert [each.properties()["total"] for each in await logged(door, name)] in ([12.5, "12.50"], ["12.50", 12.5])
+    assert column((await ask(door, f"/{other['id']}"))["history"], "outcome") == ["rejected", "replayed"]
+
+
 # --- replaying -------------------------------------------------------------------------------------------------------
 
 

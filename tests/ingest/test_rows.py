@@ -375,6 +375,8 @@ def test_rows_are_found_by_the_line_they_begin_in_and_a_stray_quote_costs_one_ro
 def test_an_encoding_that_is_named_is_understood() -> None:
     [(_, row)] = read("userId,event\n1,ürün\n".encode("cp1254"), encoding="cp1254")
     assert call(row)["event"] == "ürün"
+    [(_, row)] = read("userId,event\n1,ürün\n".encode("utf-8-sig"), encoding="utf8")
+    assert call(row)["event"] == "ürün"
     [(_, row)] = read("userId;event\n1;ürün\n".encode("utf-16"), encoding="utf-16")
     assert call(row)["event"] == "ürün"
     [(_, row)] = read("userId,event\n1,ürün\n".encode("cp1254"))

@@ -11,8 +11,7 @@ from sqlalchemy import Row
 
 from services.ingest.api.desk import Admin, AtDesk, Reader
 from services.ingest.api.named import ByName
-from services.ingest.domain.calls import NAME_LENGTH
-from services.ingest.domain.plan import ALL, Plan, Where
+from services.ingest.domain.plan import ALL, NAME_LENGTH, Plan, Where
 from services.ingest.schemas import AnyText, Refusal
 from services.ingest.schemas.plan import (
     InferBody,
@@ -57,10 +56,13 @@ Source = Annotated[
 Version: Any = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 
 
+_NO_NAME = f"name: in the plan, an event's may have {NAME_LENGTH} characters, and none that is U+0000"
+
+
 async def _event(request: Request, type: Type, source: Source = ALL) -> Where:
     name: str = request.path_params.get("name", "")
     if len(name) > NAME_LENGTH or "\0" in name:
-        raise Invalid(f"name: an event's may have {NAME_LENGTH} characters", details=[{"path": "name", "code": "name"}])
+        raise Invalid(_NO_NAME, details=[{"path": "name", "code": "invalid_name", "message": _NO_NAME}])
     return Where(source, type, name)
 
 
@@ -93,11 +95,11 @@ async def infer(body: InferBody, caller: Reader, desk: AtDesk) -> InferredAnswer
     ]
     answer = {
         "schema": proposal.schema,
-        "events": len(sample.held),
+        "events": len(sample.texts),
         "looked_at": sample.looked_at,
-        "note": Inferring.note(len(sample.held)),
+        "note": Inferring.note(len(sample.texts)),
         "fields": fields,
-        "names": {} if sample.held else sample.names,
+        "names": {} if sample.texts else dict(sample.names.most_common(50)),
     }
     return Json(answer)  # type: ignore[return-value]  # a Response, of that model
 

@@ -97,7 +97,7 @@ async def counts(which: Which, caller: Reader, desk: AtDesk) -> RejectedCounts:
     rows = await desk.run(lambda work: desk.rejected.counts(which, work))
     total, groups = (int(rows[0].total), rows[0].groups) if rows else (0, 0)
     shown = [_group(row) for row in rows]
-    return RejectedCounts(total=total, counts=shown, more_groups=groups - len(rows))  # type: ignore[arg-type]
+    return RejectedCounts(total=total, counts=shown, more_groups=groups - len(rows))
 
 
 @router.get(

@@ -58,6 +58,23 @@ def translated(event: bytes) -> Raw | tuple[Reason, ...]:
         return error.reasons
 
 
+def outlined(event: bytes) -> bytes:
+    """As much of the call as can be read of an `event` that is not usable: its type, its name and its message id."""
+    try:
+        members = _decoded(cleaned(event))
+        said = [(name, _plain(raw)) for name, raw in members.items() if name in ("type", "source", "id")]
+    except _Unusable:
+        return b"{}"
+    texts = {name: value for name, value in said if isinstance(value, str) and value}
+    outline: Fields = {}
+    if type := texts.get("type"):
+        kind = type.removeprefix(PREFIX)
+        outline = {"type": kind} if kind in CALL_TYPES else {"type": "track", "event": type}
+    if {"source", "id"} <= texts.keys():
+        outline["messageId"] = _message_id(texts)
+    return msgspec.json.encode(outline)
+
+
 class _Event(NamedTuple):
     """An event, opened: attributes as plain values, data as JSON. `opaque` are data that are none, in base64."""
 

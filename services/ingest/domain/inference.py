@@ -8,7 +8,7 @@ accepts every event that it was made from.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -86,8 +86,8 @@ class Proposal(msgspec.Struct, frozen=True):
     fields: Mapping[str, Field]
 
 
-def proposed(events: Sequence[Mapping[str, Any]], root: str) -> Proposal:
-    """A schema that all of `events` have, which stand in their calls at `root`."""
+def proposed(events: Iterable[Mapping[str, Any]], root: str) -> Proposal:
+    """A schema that all of `events` have, which stand in their calls at `root`. They are looked at once, in order."""
     builder = SchemaBuilder(schema_uri=None)
     fields: dict[str, Field] = {}
     for event in events:
@@ -97,7 +97,7 @@ def proposed(events: Sequence[Mapping[str, Any]], root: str) -> Proposal:
                 fields.setdefault(path, Field()).add(value)
     schema = {"type": "object", **builder.to_schema()}
     candidates = ({"$schema": DIALECT, **_refined(schema, root, fields, levels)} for levels in LEVELS)
-    fits = (each for each in candidates if len(written(each)) * 4 <= SCHEMA_BYTES)
+    fits = (each for each in candidates if len(written(each).encode()) <= SCHEMA_BYTES)
     return Proposal(next(fits, {"$schema": DIALECT, "type": "object"}), fields)
 
 

@@ -32,12 +32,13 @@ def normal(origin: str) -> str | None:
     It is a scheme, a host, and a port where that is not the scheme's usual one: without path, query, user or wildcard.
     One slash at the end is forgiven, since people copy addresses.
     """
+    text = origin.strip().removesuffix("/")
     try:
-        parts = urlsplit(origin.strip().removesuffix("/"))
+        parts = urlsplit(text)
         host = parts.hostname or ""
         port = "" if parts.port in (None, _USUAL_PORTS.get(parts.scheme)) else f":{parts.port}"
         host = f"[{host}]" if ":" in host else host.encode("idna").decode()
     except ValueError:
         return None
-    more = parts.path or parts.query or parts.fragment or "@" in parts.netloc
+    more = parts.path or parts.query or parts.fragment or "@" in text or not text.isprintable()
     return f"{parts.scheme}://{host}{port}" if parts.scheme and _HOST.fullmatch(host) and not more else None

@@ -25,6 +25,9 @@ ALL = "*"
 EVENTS = 2_000
 """Planned at one time, all sources together. Large plans have some hundreds."""
 
+NAME_LENGTH = 200
+"""Characters of a planned event's name. Departures are counted by it, and an index takes 2,700 bytes for a row."""
+
 NAMED = ("track", "page", "screen")
 """Types whose calls are planned by name, and by their properties."""
 

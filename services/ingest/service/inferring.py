@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from time import monotonic
 from typing import Any, NamedTuple
+
+import msgspec
 
 from services.ingest.domain.departures import faults
 from services.ingest.domain.inference import ENOUGH, Proposal, proposed
@@ -22,6 +24,9 @@ from shared.events import Reason, Touchpoint
 
 MOST_NAMES = 1_000
 """Told apart where it is asked what has been seen."""
+
+SAMPLE_BYTES = 8_000_000
+"""Of JSON, kept of the calls of one event: of ten thousand usual ones."""
 
 CHECK_SECONDS = 5.0
 """That a trial may take."""
@@ -35,12 +40,38 @@ class Seen(NamedTuple):
     last_at: datetime
 
 
-class Sample(NamedTuple):
-    """What calls of one event held, newest last; how many touchpoints were looked at; other names of its type."""
+class Sample:
+    """The newest calls of one event, as JSON of what they held; and the other names of its type, with their calls.
 
-    held: Sequence[Mapping[str, Any]]
-    looked_at: int
-    names: Mapping[str, int]
+    Never more of them than asked for, nor than SAMPLE_BYTES.
+    """
+
+    def __init__(self, where: Where, events: int) -> None:
+        self.where = where
+        self.events = events
+        self.texts: deque[bytes] = deque()
+        self.size = 0
+        self.names: Counter[str] = Counter()
+        self.looked_at = 0
+
+    def look(self, touchpoint: Touchpoint) -> None:
+        type, name, source = touchpoint.data.type, _name(touchpoint), touchpoint.source
+        if type != self.where.type or self.where.source not in (ALL, source):
+            return
+        if name == self.where.name:
+            self._keep(_held(touchpoint))
+        elif name in self.names or len(self.names) < MOST_NAMES:
+            self.names[name] += 1
+
+    def _keep(self, text: bytes) -> None:
+        self.texts.append(text)
+        self.size += len(text)
+        while len(self.texts) > self.events or self.size > SAMPLE_BYTES:
+            self.size -= len(self.texts.popleft())
+
+    def held(self) -> Iterator[Mapping[str, Any]]:
+        """What each of the calls held, oldest first."""
+        return map(_object.decode, self.texts)
 
 
 class Trial(NamedTuple):
@@ -63,13 +94,13 @@ class Inferring:
         Raises LogUnavailable.
         """
         sample = await self._sample(where, events)
-        return await asyncio.to_thread(proposed, sample.held, root(where.type)), sample
+        return await asyncio.to_thread(proposed, sample.held(), root(where.type)), sample
 
     async def attempt(self, where: Where, schema: Any, events: int) -> Trial:
         """What `schema` would have said to the newest calls of an event. Raises SchemaRefused and LogUnavailable."""
         shape = compile_schema(schema)
         sample = await self._sample(where, events)
-        return await asyncio.to_thread(_tried, shape, sample.held, root(where.type))
+        return await asyncio.to_thread(_tried, shape, sample.held(), root(where.type))
 
     @staticmethod
     def note(events: int) -> str | None:
@@ -97,33 +128,28 @@ class Inferring:
         return [Seen(where, count, last[where]) for where, count in calls.most_common()], looked_at
 
     async def _sample(self, where: Where, events: int) -> Sample:
-        found: deque[Touchpoint] = deque(maxlen=events)
-        names: Counter[str] = Counter()
+        sample = Sample(where, events)
+        sample.looked_at = await self.tail.each(sample.look)
+        return sample
 
-        def look(touchpoint: Touchpoint) -> None:
-            if touchpoint.data.type != where.type or where.source not in (ALL, touchpoint.source):
-                return
-            if _name(touchpoint) == where.name:
-                found.append(touchpoint)
-            elif len(names) < MOST_NAMES:
-                names[_name(touchpoint)] += 1
 
-        looked_at = await self.tail.each(look)
-        held = await asyncio.to_thread(lambda: [_held(each) for each in found])
-        return Sample(held, looked_at, dict(names.most_common(50)))
+_object = msgspec.json.Decoder(dict[str, Any])
 
 
 def _name(touchpoint: Touchpoint) -> str:
     return "" if touchpoint.data.type in UNNAMED else touchpoint.data.name or ""
 
 
-def _held(touchpoint: Touchpoint) -> Mapping[str, Any]:
-    """What the plan looks at in the call. Of a group call, what describes the group stands in its properties."""
+def _held(touchpoint: Touchpoint) -> bytes:
+    """What the plan looks at in the call. Of a group call, what describes the group stands in its properties.
+
+    A copy: what is kept of a record must not keep all of it.
+    """
     data = touchpoint.data
-    return data.traits if data.type == "identify" else touchpoint.properties()
+    return msgspec.json.encode(data.traits) if data.type == "identify" else bytes(data.properties)
 
 
-def _tried(shape: Shape, held: Sequence[Mapping[str, Any]], where: str) -> Trial:
+def _tried(shape: Shape, held: Iterable[Mapping[str, Any]], where: str) -> Trial:
     until = monotonic() + CHECK_SECONDS
     places: Counter[str] = Counter()
     reasons: dict[str, Reason] = {}

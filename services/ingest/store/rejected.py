@@ -175,7 +175,7 @@ async def oldest(work: Work, which: Selection, after: Place | None, limit: int, 
 async def discard(work: Work, which: Selection, limit: int, entry: Mapping[str, Any]) -> int:
     """Set the oldest of `which` aside that wait; give how many. What somebody else has is left out."""
     taken = select(_T.id).where(*_waiting(which, None)).order_by(_T.received_at, _T.id).limit(limit)
-    told = cast(msgspec.json.encode(entry).decode(), JSONB)
+    told = cast(dict(entry), JSONB)
     aside = (
         update(REJECTED)
         .where(_T.id.in_(select(taken.with_for_update(skip_locked=True).cte("taken").c.id)))

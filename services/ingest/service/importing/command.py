@@ -57,15 +57,21 @@ def carried_out(order: Order) -> int:
     try:
         settings = Settings()  # from the environment
     except ValidationError as error:
-        missing = ", ".join(str(each["loc"][-1]) for each in error.errors())
-        raise NotImported(
-            f"the environment lacks {missing}: `set -a; . .temas/local.env` sets what serve has, too"
-        ) from None
+        raise NotImported(f"{_wrong(error)}; the settings are those of `serve`, from the environment") from None
     if order.progress is not None and len(order.files) != 1:
         raise NotImported("--progress is for one file: leave it out, and each has its own beside it")
     logs.configure(SERVICE, "error")
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what it would say, the bar says
     return asyncio.run(_all(settings, order))
+
+
+def _wrong(error: ValidationError) -> str:
+    """The variables that are missing or wrong, by their names."""
+    prefix = "TEMAS_KAFKA_" if error.title == "KafkaSettings" else "TEMAS_"
+    return "; ".join(
+        f"{prefix}{str(each['loc'][-1]).upper().removeprefix('TEMAS_')}: {each['msg'].lower()}"
+        for each in error.errors()
+    )
 
 
 async def _all(settings: Settings, order: Order) -> int:

@@ -6,6 +6,7 @@ import gzip
 import io
 import os
 import sys
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ def opened(name: str) -> Iterator[Opened]:
     with file:
         try:
             yield Opened(_unpacked(file, name), os.stat(name).st_size, file)
-        except (EOFError, gzip.BadGzipFile) as error:
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise Unfinished(f"{name} is cut short or damaged ({error}): copy it here once more") from None
 
 

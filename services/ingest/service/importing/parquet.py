@@ -9,7 +9,7 @@ import pyarrow as pa
 from pyarrow.parquet import ParquetFile
 
 from services.ingest.domain.rows import Row, mapped
-from services.ingest.errors import NotImported
+from services.ingest.errors import NotImported, Unfinished
 from services.ingest.service.importing.opening import Opened
 from services.ingest.service.importing.options import Options
 from services.ingest.service.importing.reading import Table, bound, left_out
@@ -51,10 +51,13 @@ class _Count:
 
 
 def _cells(file: ParquetFile, wanted: Sequence[str]) -> Iterator[dict[str, Any]]:
-    for batch in file.iter_batches(batch_size=BATCH, columns=list(wanted)):
-        columns = [_values(column) for column in batch.columns]
-        for cells in zip(*columns, strict=True):
-            yield dict(zip(batch.schema.names, cells, strict=True))
+    try:
+        for batch in file.iter_batches(batch_size=BATCH, columns=list(wanted)):
+            columns = [_values(column) for column in batch.columns]
+            for cells in zip(*columns, strict=True):
+                yield dict(zip(batch.schema.names, cells, strict=True))
+    except (pa.ArrowException, OSError) as error:
+        raise Unfinished(f"the file is damaged ({error}): copy it here once more") from None
 
 
 def _values(column: pa.Array) -> list[Any]:

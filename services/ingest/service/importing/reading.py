@@ -7,6 +7,7 @@ fast, for pyarrow's columns would have to be made rows again.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from collections import deque
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 
 from services.ingest.domain.columns import Mapping, by_name
 from services.ingest.domain.rows import Row, mapped, mapped_line, row_of_line, unreadable
-from services.ingest.errors import NotImported
+from services.ingest.errors import NotImported, Unfinished
 from services.ingest.service.importing.opening import Opened
 from services.ingest.service.importing.options import Options
 from shared.events import Reason
@@ -104,10 +105,7 @@ def _lines(opened: Opened) -> Iterator[tuple[int, bytes]]:
 
 def comma_separated(opened: Opened, options: Options) -> Table:
     """A row of cells for each record. The first line names the columns."""
-    text = io.TextIOWrapper(
-        opened.stream, encoding=options.encoding or "utf-8-sig", errors="surrogateescape", newline=""
-    )
-    lines = _Lines(text)
+    lines = _Lines(_text(opened, options.encoding or "utf-8"))
     delimiter = options.delimiter or _delimiter(lines)
     records = _records(lines, delimiter)
     names = _names(records)
@@ -119,6 +117,13 @@ def comma_separated(opened: Opened, options: Options) -> Table:
         mapping=mapping,
         left_out=left_out(mapping, names),
     )
+
+
+def _text(opened: Opened, encoding: str) -> io.TextIOWrapper:
+    """What is not in this encoding does not end the file: it is found again in the row that it stands in."""
+    if codecs.lookup(encoding).name == "utf-8":
+        encoding = "utf-8-sig"  # which is the same, without the mark that Excel puts before everything
+    return io.TextIOWrapper(opened.stream, encoding, errors="surrogateescape", newline="")
 
 
 class _Lines:
@@ -134,11 +139,17 @@ class _Lines:
         return self
 
     def __next__(self) -> str:
-        line = self.again.popleft() if self.again else self.text.readline(LONGEST)
+        line = self.again.popleft() if self.again else self._line()
         if not line:
             raise StopIteration
         self.record.append(line)
         return line
+
+    def _line(self) -> str:
+        try:
+            return self.text.readline(LONGEST)
+        except UnicodeDecodeError as error:  # of an encoding of several bytes a letter, where it can't be put aside
+            raise Unfinished(f"line {self.number} is not in {self.text.encoding}: name another --encoding") from error
 
     def done(self) -> str:
         """The record in hand, as it stands in the file; the next one begins after it."""
@@ -185,7 +196,7 @@ def _records(lines: _Lines, delimiter: str) -> Iterator[_Record]:
 def _names(records: Iterator[_Record]) -> list[str]:
     _, cells, _ = next(records, (1, None, ""))
     if cells is None:
-        raise NotImported("the first line should name the columns, and can't be read as CSV")
+        raise NotImported("the first line has to name the columns; there is none, or it can't be read as CSV")
     names = [cell.strip() for cell in cells]
     if twice := sorted({name for name in names if name and names.count(name) > 1}):
         raise NotImported(f"the first line names {', '.join(twice)} twice: give each column a name of its own")

@@ -1,0 +1,310 @@
+"""What a connection does with clients that are slow, endless, half gone or in a hurry. Real sockets throughout."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import uvicorn
+from fastapi import APIRouter, FastAPI, Request
+from prometheus_client import REGISTRY
+from pydantic import SecretStr
+
+from shared.health import Health
+from shared.hot import Answer, Headers
+from shared.http import create_app, server
+from shared.protocol import HEAD_BYTES
+from shared.settings import ServiceSettings
+from tests.servers import free
+from tests.waiting import until
+
+LARGEST = 200_000
+MOST = 300_000
+SECONDS = 0.5
+
+
+class Echo:
+    """A hot address that gives back what it was sent; `wait` is awaited before it does."""
+
+    route = "/hot"
+
+    def __init__(self) -> None:
+        self.held = 0
+        self.asked = 0
+        self.wait = asyncio.Event()
+        self.wait.set()
+
+    def refusal(self, headers: Headers, size: int, held: int) -> Answer | None:
+        self.held = held
+        return Answer(413, [], b"too large") if size > LARGEST or held > MOST else None
+
+    async def answer(self, headers: Headers, query: bytes, body: bytes) -> Answer:
+        self.asked += 1
+        if body == b"crash":
+            raise ZeroDivisionError
+        await self.wait.wait()
+        return Answer(200, [(b"query", query)], body)
+
+
+class Client:
+    """One connection, byte by byte."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def send(self, *pieces: bytes) -> None:
+        for piece in pieces:
+            self.writer.write(piece)
+            await self.writer.drain()
+            await asyncio.sleep(0.01)
+
+    async def answer(self) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers and body of the next answer."""
+        head = (await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 5)).decode()
+        first, *lines = head.strip().split("\r\n")
+        headers = dict(line.lower().split(": ", 1) for line in lines)
+        return int(first.split()[1]), headers, await self.reader.readexactly(int(headers["content-length"]))
+
+    async def closed(self, within: float = 5) -> bool:
+        """Whether nothing more comes, and the connection ends."""
+        return await asyncio.wait_for(self.reader.read(), within) == b""
+
+
+class Place:
+    def __init__(self, port: int, echo: Echo) -> None:
+        self.port = port
+        self.echo = echo
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[Client]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            yield Client(reader, writer)
+        finally:
+            writer.close()
+
+
+@pytest.fixture
+async def place() -> AsyncIterator[Place]:
+    echo, router, [port] = Echo(), APIRouter(), free(1)
+
+    @router.post("/cold")
+    async def cold(request: Request) -> dict[str, str]:
+        return {"body": (await request.body()).decode()}
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+
+    app = create_app(
+        service="tests", title="Tests", description="", health=Health(), lifespan=lifespan, routers=[router],
+        hot={("POST", "/hot"): echo},
+    )  # fmt: skip
+    running = server(app, ServiceSettings(port=port, secret_key=SecretStr("s"), request_seconds=SECONDS), "tests")
+    serving = asyncio.create_task(running.serve())
+    await until(lambda: _started(running))
+    yield Place(port, echo)
+    echo.wait.set()
+    running.should_exit = True
+    await serving
+
+
+async def _started(running: uvicorn.Server) -> bool:
+    return running.started
+
+
+def request(body: bytes = b"{}", path: str = "/hot", *headers: str) -> bytes:
+    head = "\r\n".join([f"POST {path} HTTP/1.1", "Host: x", f"Content-Length: {len(body)}", *headers])
+    return head.encode() + b"\r\n\r\n" + body
+
+
+def counted(reason: str) -> float:
+    return REGISTRY.get_sample_value("temas_http_cut_short_total", {"service": "tests", "reason": reason}) or 0
+
+
+# --- the short way does what the long way does ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/hot", "/cold"])
+async def test_a_connection_serves_one_request_after_the_other(place: Place, path: str) -> None:
+    async with place.client() as client:
+        for body in (b"one", b"two"):
+            await client.send(request(body, path))
+            status, _, said = await client.answer()
+            assert status == 200
+            assert body in said
+
+
+async def test_a_body_comes_in_pieces_and_a_query_stays_as_it_is(place: Place) -> None:
+    async with place.client() as client:
+        head, body = b"POST /hot?a=%20b HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", b"x" * 100_000
+        await client.send(head, b"%x\r\n" % len(body), body[:1], body[1:], b"\r\n", b"0\r\n\r\n")
+        status, headers, said = await client.answer()
+    assert (status, headers["query"], said) == (200, "a=%20b", body)
+    assert "date" in headers
+
+
+async def test_requests_sent_before_the_first_is_answered_are_answered_in_order(place: Place) -> None:
+    place.echo.wait.clear()
+    async with place.client() as client:
+        await client.send(request(b"1") + request(b"2") + request(b"3", "/cold") + request(b"4"))
+        place.echo.wait.set()
+        said = [(await client.answer())[2] for _ in range(4)]
+    assert said == [b"1", b"2", json.dumps({"body": "3"}, separators=(",", ":")).encode(), b"4"]
+
+
+async def test_a_client_that_asks_whether_to_go_on_is_told_so(place: Place) -> None:
+    async with place.client() as client:
+        head, _, body = request(b"{}", "/hot", "Expect: 100-continue").partition(b"\r\n\r\n")
+        await client.send(head + b"\r\n\r\n")
+        assert (await client.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")
+        await client.send(body)
+        assert (await client.answer())[0] == 200
+
+
+async def test_a_client_that_wants_no_other_request_is_hung_up_on(place: Place) -> None:
+    async with place.client() as client:
+        await client.send(request(b"{}", "/hot", "Connection: close"))
+        status, headers, _ = await client.answer()
+        assert (status, headers["connection"]) == (200, "close")
+        assert await client.closed()
+
+
+async def test_what_goes_wrong_inside_is_told_as_json(place: Place) -> None:
+    async with place.client() as client:
+        await client.send(request(b"crash"))
+        status, _, said = await client.answer()
+        assert (status, json.loads(said)["code"]) == (500, "internal_error")
+        await client.send(request(b"fine"))
+        assert (await client.answer())[0] == 200
+
+
+async def test_other_methods_are_refused_by_name(place: Place) -> None:
+    async with place.client() as client:
+        await client.send(b"GET /hot HTTP/1.1\r\nHost: x\r\n\r\n")
+        status, _, said = await client.answer()
+    assert (status, json.loads(said)["code"]) == (405, "method_not_allowed")
+
+
+async def test_both_ways_are_counted_by_route(place: Place) -> None:
+    def answered(route: str) -> float:
+        labels = {"service": "tests", "method": "POST", "route": route, "status": "200"}
+        return REGISTRY.get_sample_value("temas_http_requests_total", labels) or 0
+
+    before = answered("/hot"), answered("/cold")
+    async with place.client() as client:
+        await client.send(request() + request(path="/cold"))
+        await client.answer()
+        await client.answer()
+    assert (answered("/hot"), answered("/cold")) == (before[0] + 1, before[1] + 1)
+
+
+# --- bodies that are too much ----------------------------------------------------------------------------------------
+
+
+async def test_a_body_that_is_announced_as_too_large_is_refused_before_it_comes(place: Place) -> None:
+    async with place.client() as client:
+        await client.send(b"POST /hot HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999\r\n\r\n")
+        assert (await client.answer())[0] == 413
+    assert place.echo.asked == 0
+
+
+async def test_a_body_that_turns_out_too_large_is_refused_while_it_comes_and_the_connection_goes_on(
+    place: Place,
+) -> None:
+    async with place.client() as client:
+        await client.send(request(b"x" * (LARGEST + 1)), request(b"small"))
+        assert [(await client.answer())[0] for _ in range(2)] == [413, 200]
+    assert place.echo.asked == 1
+
+
+async def test_bodies_that_arrive_are_bounded_together_and_those_that_never_do_are_forgotten(place: Place) -> None:
+    head = b"POST /hot HTTP/1.1\r\nHost: x\r\nContent-Length: 190000\r\n\r\n"
+    async with place.client() as first, place.client() as second:
+        await first.send(head + b"x" * 180_000)
+        await second.send(head + b"x" * 180_000)
+        assert (await second.answer())[0] == 413  # each by itself is small enough
+    async with place.client() as client:
+        await client.send(request(b"x" * 1_000))
+        assert (await client.answer())[0] == 200
+    assert place.echo.held == 1_000
+
+
+# --- clients that are slow, endless or half gone ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"POST /hot HTT",
+        b"POST /hot HTTP/1.1\r\nHost: x\r\nContent-Le",
+        b"POST /hot HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nxxx",
+        b"POST /cold HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nxxx",
+    ],
+    ids=["line", "head", "body", "body, the long way"],
+)
+async def test_a_request_that_does_not_arrive_is_408_by_name(place: Place, sent: bytes) -> None:
+    before = counted("too_slow")
+    async with place.client() as client:
+        for piece in (sent[:5], sent[5:]):
+            await client.send(piece)
+        status, _, said = await client.answer()
+        assert (status, json.loads(said)["code"]) == (408, "too_slow")
+        assert await client.closed()
+    assert counted("too_slow") == before + 1
+
+
+async def test_a_request_that_comes_drop_by_drop_gets_no_more_time_for_it(place: Place) -> None:
+    async with place.client() as client:
+        await client.send(b"POST /hot HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
+        dripping = asyncio.create_task(client.send(*[b"x"] * 500))
+        assert (await client.answer())[0] == 408
+        dripping.cancel()
+
+
+async def test_a_client_that_says_nothing_is_hung_up_on(place: Place) -> None:
+    async with place.client() as client:
+        await client.reader.read()
+        assert client.reader.at_eof()
+
+
+@pytest.mark.parametrize("sent", [b"GET /" + b"x" * 2 * HEAD_BYTES, b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * HEAD_BYTES])
+async def test_a_head_without_end_is_431(place: Place, sent: bytes) -> None:
+    async with place.client() as client:
+        client.writer.write(sent)
+        assert (await client.answer())[0] == 431
+
+
+@pytest.mark.parametrize("path", ["/hot", "/cold"])
+async def test_a_client_that_has_said_all_still_gets_its_answer(place: Place, path: str) -> None:
+    place.echo.wait.clear()
+    async with place.client() as client:
+        await client.send(request(b"all", path))
+        client.writer.write_eof()
+        await asyncio.sleep(0.05)
+        place.echo.wait.set()
+        status, _, said = await client.answer()
+        assert status == 200
+        assert b"all" in said
+        assert await client.closed()
+
+
+async def test_a_client_that_leaves_before_its_answer_harms_nobody(place: Place) -> None:
+    place.echo.wait.clear()
+    async with place.client() as leaving:
+        await leaving.send(request(b"bye"))
+    await asyncio.sleep(0.05)
+    place.echo.wait.set()
+    async with place.client() as client:
+        await client.send(request(b"hello"))
+        assert (await client.answer())[0] == 200
+
+
+async def test_what_is_no_http_is_hung_up_on(place: Place) -> None:
+    async with place.client() as client:
+        await client.send(b"\x16\x03\x01 hello \r\n\r\n")
+        assert (await client.reader.readline()).startswith(b"HTTP/1.1 400 ")
