@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from time import time
 
 Clock = Callable[[], datetime]
 """Gives the present, in UTC, to the millisecond."""
@@ -12,7 +11,7 @@ Clock = Callable[[], datetime]
 
 def system_clock() -> datetime:
     """The machine's time, in UTC, to the millisecond: finer than that no answer of ours shows."""
-    return datetime.fromtimestamp(int(time() * 1000) / 1000, UTC)
+    return milliseconds(datetime.now(UTC))
 
 
 def milliseconds(at: datetime) -> datetime:

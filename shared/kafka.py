@@ -217,9 +217,12 @@ class Log:
     async def append(self, records: Sequence[tuple[bytes, bytes]]) -> list[Position]:
         """Append (key, value) `records`; give the position of each, in order, once all in-sync replicas have them.
 
-        Raises LogUnavailable at once when more than the limit is waiting, and after the deadline when no
-        acknowledgement came. Then the records may or may not be in the log: whoever retries must keep the event ids.
+        Raises LogUnavailable at once when more than the limit is waiting or Kafka is known to be away, and after the
+        deadline when no acknowledgement came. Then the records may or may not be in the log: whoever retries must keep
+        the event ids.
         """
+        if self.part.failure is not None:  # `Kafka` asks now and then whether it is back
+            raise LogUnavailable("Kafka does not acknowledge now; nothing of this request was written")
         size = _size(records)
         if self.waiting_bytes and self.waiting_bytes + size > self.limit:
             raise LogUnavailable("too much is waiting for Kafka already; nothing of this request was written")

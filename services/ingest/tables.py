@@ -72,8 +72,8 @@ QUOTA_USE = Table(
     Column("calls", BigInteger, nullable=False),
 )
 
-# The tracking plan. `source` is `*` where it holds for all; `name` is empty for calls without one (identify, group,
-# alias). The highest version is in force.
+# The tracking plan. `source` is `*` where it holds for all; `name` is empty for calls without one (identify, group).
+# The highest version is in force; where its mode is `removed`, the event is not in the plan any more.
 PLANNED_EVENT = Table(
     "planned_event",
     METADATA,
@@ -87,7 +87,8 @@ PLANNED_EVENT = Table(
     Column("saved_by", _TEXT, nullable=False),
 )
 
-# How often a day (UTC) which part of the plan was departed from, by how it was dealt with (`observe`, `enforce`).
+# How often a day (UTC) which part of the plan was departed from by calls of a source, and how that was dealt with
+# (`observe`, `enforce`). `name` is empty for events that the plan does not know.
 PLAN_VIOLATION = Table(
     "plan_violation",
     METADATA,

@@ -304,6 +304,21 @@ def test_a_call_written_anew_brings_its_own_id() -> None:
     assert codes(judged(refusal(), other).verdict) == [("$.messageId", "other_message_id")]
 
 
+EVENT = {"specversion": "1.0", "id": "e-1", "source": "/shop", "type": "Viewed", "userid": "u-1"}
+
+
+def test_a_cloudevent_is_mended_as_one_and_keeps_its_id_where_it_has_one() -> None:
+    late = refusal({**EVENT, "time": "yesterday"}, form="cloudevent", message_id="/shop#e-1")
+    assert codes(judged(late).verdict) == [("$.time", "invalid_timestamp")]
+    timeless = patch({"op": "remove", "path": "/time"})
+    assert accepted(judged(late, timeless)).touchpoint.id == "/shop#e-1"
+    renamed = patch({"op": "remove", "path": "/time"}, {"op": "replace", "path": "/id", "value": "e-2"})
+    assert codes(judged(late, renamed).verdict) == [("$.messageId", "other_message_id")]
+
+    nameless = refusal({**EVENT, "id": None}, form="cloudevent", message_id=None)
+    assert accepted(judged(nameless, setting(id="'all the same'"))).touchpoint.id == "r-1"
+
+
 @pytest.mark.parametrize(("days", "kept"), [(0, True), (30, True), (30.01, False), (400, False)])
 def test_what_consumers_no_longer_remember_is_received_now_and_happened_then(days: float, kept: bool) -> None:
     touchpoint = accepted(judged(refusal(sent_at=START), TOTAL, days=days)).touchpoint

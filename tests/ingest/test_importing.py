@@ -22,10 +22,11 @@ import pytest
 from pyarrow import parquet
 
 from deploy.local.settings import ROOT
+from services.ingest.domain.plan import Where
 from services.ingest.domain.sources import Source
 from services.ingest.service.importing.progress import Mark, Progress
 from services.ingest.service.importing.running import CHUNK_ROWS, UNDER_WAY
-from services.ingest.store import sources
+from services.ingest.store import plan, sources
 from shared import topics
 from shared.clock import system_clock
 from shared.db import Database
@@ -60,6 +61,7 @@ class Shop:
     def environment(self) -> dict[str, str]:
         return {
             **os.environ,
+            "PYTHONPATH": str(ROOT),
             "TEMAS_KAFKA_BOOTSTRAP": self.place.kafka.bootstrap,
             "TEMAS_KAFKA_PREFIX": self.place.kafka.prefix,
             "TEMAS_KAFKA_DEADLINE": str(self.place.kafka.deadline),
@@ -67,15 +69,17 @@ class Shop:
             "TEMAS_SECRET_KEY": SECRET_KEY,
         }
 
-    async def started(self, *arguments: str | Path, **rest: Any) -> asyncio.subprocess.Process:
+    async def started(self, *arguments: str | Path, without: str | None = None) -> asyncio.subprocess.Process:
+        """The command at work, in the shop's folder; `without` one of its settings."""
         command = ("-m", "services.ingest", "import", "--source", self.source, *map(str, arguments))
         pipe = asyncio.subprocess.PIPE
+        environment = {name: value for name, value in self.environment.items() if name != without}
         return await asyncio.create_subprocess_exec(
-            sys.executable, *command, cwd=ROOT, env=self.environment, stdin=pipe, stdout=pipe, stderr=pipe, **rest
+            sys.executable, *command, cwd=self.folder, env=environment, stdin=pipe, stdout=pipe, stderr=pipe
         )
 
-    async def run(self, *arguments: str | Path, stdin: bytes | None = None) -> Said:
-        return await ended(await self.started(*arguments), stdin)
+    async def run(self, *arguments: str | Path, stdin: bytes | None = None, without: str | None = None) -> Said:
+        return await ended(await self.started(*arguments, without=without), stdin)
 
     async def log(self) -> list[Touchpoint]:
         """The source's touchpoints as they lie in the log, those that came twice too."""
@@ -117,6 +121,20 @@ async def shop_at(place: Place, source: str, folder: Path) -> Shop:
 @pytest.fixture
 async def shop(installation: Installation, tmp_path: Path) -> Shop:
     return await shop_at(await prepared(installation), "pos", tmp_path)
+
+
+@pytest.fixture(scope="module")
+async def still(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shop]:
+    """A shop for commands that write nothing. At the end, nothing is written."""
+    async with servers.installation() as installation:
+        shop = await shop_at(await prepared(installation), "pos", tmp_path_factory.mktemp("still"))
+        shop.sales(3)
+        for name, content in (("sales.xls", b""), ("empty.csv", b""), ("array.json", b'[{"type": "page"}]')):
+            written(shop.folder / name, content)
+        before = sorted(shop.folder.iterdir())
+        yield shop
+        assert (await shop.log(), await shop.rejected()) == ([], [])
+        assert sorted(shop.folder.iterdir()) == before
 
 
 def seen(log: Sequence[Touchpoint]) -> dict[str, Touchpoint]:
@@ -277,6 +295,27 @@ async def test_a_rehearsal_writes_nothing_and_shows_what_is_wrong(shop: Shop) ->
     assert (await shop.log(), await shop.rejected()) == ([], [])
 
 
+async def test_rows_are_judged_by_the_tracking_plan(shop: Shop) -> None:
+    schema = json.dumps({"properties": {"total": {"maximum": 1}}})
+    event = Where("*", "track", "Order Completed")
+    async with Database.open(shop.place.database) as database:
+        for version, mode in enumerate(("observe", "enforce"), start=1):
+            async with database.begin() as work:
+                await plan.add(
+                    work, event, version=version, mode=mode, schema=schema, now=system_clock(), by="somebody"
+                )
+            said = await shop.run(shop.sales(6, f"{mode}.csv"), *SALES)
+            assert "1 rows depart from the tracking plan" in said.out
+            assert said.code == (1 if mode == "enforce" else 0)
+        async with database.begin() as work:
+            counted = await plan.violations(work, event, system_clock().date() - timedelta(days=1), 10)
+    assert {(each.mode, each.calls) for each in counted} == {("observe", 1), ("enforce", 1)}
+    assert len(await shop.log()) == 6 + 5
+    [rejected] = await shop.rejected()
+    assert [reason.path for reason in rejected.data.reasons] == ["$.properties.total", "$"]
+    assert "column amount" in rejected.data.reasons[0].message
+
+
 # --- once ------------------------------------------------------------------------------------------------------------
 
 
@@ -384,7 +423,8 @@ async def test_an_import_that_was_not_finished_goes_on_only_as_it_was_begun(shop
 async def test_a_file_that_is_cut_short_is_not_taken_for_a_whole_one(shop: Shop) -> None:
     packed = gzip.compress(shop.sales(100).read_bytes())
     zst = zstd(shop.sales(100).read_bytes())
-    for name, content in (("cut.csv.gz", packed[:-20]), ("cut.csv.zst", zst[:-20])):
+    broken = zst[:-40] + bytes(20) + zst[-20:]
+    for name, content in (("cut.csv.gz", packed[:-20]), ("cut.csv.zst", zst[:-20]), ("broken.csv.zst", broken)):
         said = await shop.run(written(shop.folder / name, content), *SALES)
         assert said.code == 3, said
         assert "cut short or damaged" in said.err
@@ -415,31 +455,16 @@ async def test_a_file_that_is_cut_short_is_not_taken_for_a_whole_one(shop: Shop)
         (["sales.csv", *SALES, "--progress", "nowhere/here"], "name another place with --progress"),
     ],
 )
-async def test_what_can_not_be_done_is_refused_in_words(shop: Shop, arguments: list[str], said: str) -> None:
-    shop.sales(3)
-    written(shop.folder / "sales.xls", b"")
-    written(shop.folder / "empty.csv", b"")
-    written(shop.folder / "array.json", b'[{"type": "page"}]')
-    command = ("-m", "services.ingest", "import", "--source", shop.source, *arguments)
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, *command, cwd=shop.folder, env=shop.environment | {"PYTHONPATH": str(ROOT)},
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    answer = await ended(process)
+async def test_what_can_not_be_done_is_refused_in_words(still: Shop, arguments: list[str], said: str) -> None:
+    answer = await still.run(*arguments)
     assert answer.code == 2, answer
     assert said in answer.err
     assert "Traceback" not in answer.err
-    assert await shop.log() == []
 
 
 @pytest.mark.parametrize("name", ["TEMAS_SECRET_KEY", "TEMAS_KAFKA_BOOTSTRAP", "TEMAS_INGEST_DATABASE_URL"])
-async def test_a_missing_setting_is_named(shop: Shop, name: str) -> None:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "services.ingest", "import", "--source", "pos", "x.csv", cwd=ROOT,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        env={other: value for other, value in shop.environment.items() if other != name},
-    )  # fmt: skip
-    answer = await ended(process)
+async def test_a_missing_setting_is_named(still: Shop, name: str) -> None:
+    answer = await still.run("sales.csv", *SALES, without=name)
     assert answer.code == 2
     assert f"{name}: field required" in answer.err
 

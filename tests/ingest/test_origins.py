@@ -40,6 +40,7 @@ def test_a_listed_page_may_send(origin: str) -> None:
         "shop.example",
         "https://shop.example@evil.example",
         "https://shop.example, https://evil.example",
+        "https://shop.example" + "/" * 100_000,
     ],
 )
 def test_a_page_that_is_not_listed_may_not(origin: str) -> None:

@@ -148,7 +148,7 @@ def is_image(answer: httpx.Response) -> None:
     assert answer.content[:10] == b"GIF89a\x01\x00\x01\x00"
     assert answer.content[19:22] == b"\x21\xf9\x04"  # which colour is transparent
     assert answer.content[22] & 1
-    assert answer.content.endswith(b"\x3b")
+    assert answer.content.endswith(b"\x02\x02\x44\x01\x00\x3b")  # one pixel of colour 0, and the end
 
 
 PARTS = {

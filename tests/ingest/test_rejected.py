@@ -17,7 +17,7 @@ import pytest
 from services.ingest.store.rejected import KEPT_HISTORY
 from shared.clock import rfc3339, system_clock
 from shared.db import Database, Work
-from shared.events import Rejected, encode
+from shared.events import encode
 from tests.builders import Json, batch, page
 from tests.ingest.door import Door, Place, opened, prepared
 from tests.ingest.rejects import (
@@ -30,7 +30,6 @@ from tests.ingest.rejects import (
     given,
     logged,
     order,
-    refusal,
     refused,
     rejection,
     replay,
@@ -169,9 +168,13 @@ async def test_a_cloudevent_is_mended_as_one(door: Door, name: str) -> None:
         "subject": "user_id:u-1",
         "data": {"a": 1},
     }
-    unusable = refusal(name, body=encode({**event, "time": "yesterday"}), message_id=None, form="cloudevent")
-    await given(door, [Rejected(id=f"r-{name}", source="web", time=system_clock(), data=unusable)])
+    structured = {"content-type": "application/cloudevents+json"}
+    answer = await door.client.post("/events", content=encode({**event, "time": "yesterday"}), headers=structured)
+    assert answer.status_code == 400
     [item] = await waiting(door, name, 1)
+    assert (item["type"], item["message_id"], item["path"]) == ("track", "/shop#e-1", "$.time")
+    assert (await ask(door, f"/{item['id']}"))["form"] == "cloudevent"
+
     assert (await replay(door, {"ids": [item["id"]]}, None))["rejected"] == 1
     assert (await replay(door, {"ids": [item["id"]]}, {"patch": [{"op": "remove", "path": "/time"}]}))["accepted"] == 1
     [touchpoint] = await logged(door, name)

@@ -20,7 +20,7 @@ from services.ingest.service.taking import Ingest
 from services.ingest.settings import Settings
 from shared.hot import Answer, Headers, Hot
 
-GIF = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
+GIF = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAICRAEAOw==")
 
 # Kept by nobody: an image that is looked at again is another call.
 IMAGE = [

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Depends, Path, Query
-from pydantic import AwareDatetime
 from sqlalchemy import Row
 
 from services.ingest.api.desk import Admin, AtDesk, Reader
@@ -20,6 +19,7 @@ from services.ingest.schemas.rejected import (
     DiscardAnswer,
     DiscardBody,
     FixBody,
+    Moment,
     RejectedCounts,
     RejectedEvent,
     RejectedPage,
@@ -45,8 +45,8 @@ AwareMoment: Any = Annotated[datetime, msgspec.Meta(tz=True)]
 
 RejectedId = Annotated[str, Path(pattern=r"^[^\x00/]{1,600}$")]
 Only = Annotated[Text | None, Query(description="Only events with this one.")]
-From = Annotated[AwareDatetime | None, Query(alias="from", description="Received at that moment or later.")]
-To = Annotated[AwareDatetime | None, Query(alias="to", description="Received before that moment.")]
+From = Annotated[Moment | None, Query(alias="from", description="Received at that moment or later.")]
+To = Annotated[Moment | None, Query(alias="to", description="Received before that moment.")]
 
 NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Refusal}}
 

@@ -1,7 +1,9 @@
 """Calls as clients write them: the Segment tracking API, as the SDKs of Segment and RudderStack send it.
 
 Decoding is strict about types and generous about absence: fields may be missing, null or empty, ids may be numbers.
-`properties`, `traits`, `context` and `integrations` stay as they were sent (`Raw`) until somebody has to look inside.
+`properties`, `traits`, `context` and `integrations` stay as they were sent (`Raw`) until somebody has to look inside,
+so that no digit of a number is lost. Of a key that comes twice in an object the last one holds, here and, as good as
+everywhere, in whatever reads the log.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ class Entry(msgspec.Struct, frozen=True):
     def departure(self, source: str, root: str, held: Mapping[str, Any]) -> Departure:
         """How `held` departs from this event, where it is known that it does."""
         try:
-            found = faults(self.shape, held, root) if self.shape else (unchecked(root),)
+            found = faults(self.shape, held, root) if self.shape is not None else (unchecked(root),)
         except BaseException as error:
             _let_through(error)
             found = (unchecked(root),)

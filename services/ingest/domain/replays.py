@@ -56,9 +56,7 @@ def attempt(rejected_id: str, refusal: Refusal, terms: Terms) -> Attempt:
     verdict = judge(call, _arrival(refusal, terms), lambda: own_id)
     if isinstance(verdict, Refused):
         return Attempt(body, verdict.reasons)
-    if _renamed(verdict.touchpoint.id, own_id, refusal, terms.fix):
-        return Attempt(body, (_OTHER_ID,))
-    return Attempt(body, _dated(verdict, terms))
+    return Attempt(body, _identified(_dated(verdict, terms), own_id, refusal, terms.fix))
 
 
 def digest(source: str, refusal: Refusal) -> bytes | None:
@@ -95,15 +93,18 @@ def _own_id(rejected_id: str, refusal: Refusal) -> str:
     return said if said and len(said) < NAME_LENGTH else rejected_id  # a longer one was cut: others may begin like it
 
 
-def _renamed(id: str, own_id: str, refusal: Refusal, fix: Fix | None) -> bool:
-    """Whether a fix gave the touchpoint another `id`.
+def _identified(accepted: Accepted, own_id: str, refusal: Refusal, fix: Fix | None) -> Accepted | tuple[Reason, ...]:
+    """`accepted` with an id that nothing else has, or why not: a fix may say the same id of a thousand events.
 
-    What could not be read as a call may have brought one all the same: a call written anew, and a CloudEvent, whose id
-    stands in its attributes.
+    A call written anew, where none could be read, brings its own. A CloudEvent must have an id to be one: where it had
+    none, the one that a fix gives it is not its touchpoint's.
     """
-    if refusal.message_id is None and (isinstance(fix, Replacement) or refusal.form == "cloudevent"):
-        return False
-    return id not in (own_id, refusal.message_id)
+    id, unnamed = accepted.touchpoint.id, refusal.message_id is None
+    if id in (own_id, refusal.message_id) or (unnamed and isinstance(fix, Replacement)):
+        return accepted
+    if unnamed and refusal.form == "cloudevent":
+        return replace(accepted, touchpoint=replace(accepted.touchpoint, id=own_id))
+    return (_OTHER_ID,)
 
 
 _OTHER_ID = Reason(

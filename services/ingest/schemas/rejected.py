@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
 import msgspec
@@ -14,6 +16,15 @@ from services.ingest.schemas import TEXT, Body
 MOST = 10_000
 """Events that one request may replay or discard."""
 
+
+def _in_utc(at: datetime) -> datetime:
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must be a moment of our calendar in UTC, too") from None
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 Text = Annotated[str, StringConstraints(pattern=TEXT, max_length=600)]
 Status = Literal["waiting", "replayed", "discarded"]
 
@@ -95,8 +106,8 @@ class Select(Body):
     type: Text | None = None
     event: Text | None = None
     message_id: Text | None = None
-    since: AwareDatetime | None = Field(default=None, alias="from", description="Received at that moment or later.")
-    until: AwareDatetime | None = Field(default=None, alias="to", description="Received before that moment.")
+    since: Moment | None = Field(default=None, alias="from", description="Received at that moment or later.")
+    until: Moment | None = Field(default=None, alias="to", description="Received before that moment.")
 
 
 class Operation(Body):
@@ -144,9 +155,18 @@ class FixBody(Body):
     def _one(self) -> Self:
         if sum(each is not None for each in (self.patch, self.set, self.body)) != 1:
             raise ValueError("give exactly one of patch, set and body")
-        if len(msgspec.json.encode(self.model_dump())) > EVENT_BYTES:
+        if _size(self.model_dump()) > EVENT_BYTES:
             raise ValueError(f"a fix may have {EVENT_BYTES} bytes")
         return self
+
+
+def _size(fix: Any) -> int:
+    """Bytes of it as JSON. Raises ValueError where it can't be written: Python reads more as JSON than there is."""
+    try:
+        json.dumps(fix, allow_nan=False)
+        return len(msgspec.json.encode(fix))
+    except (OverflowError, RecursionError):
+        raise ValueError("a fix may not hold numbers of more than 64 bits, nor be nested so deeply") from None
 
 
 class DiscardBody(Body):

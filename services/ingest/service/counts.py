@@ -136,6 +136,7 @@ class Counts:
 
     def note_departure(self, departure: Departure) -> None:
         """Count a call that departs from the plan, whether it was let through or rejected."""
+        metrics.DEPARTURES.labels(departure.source, departure.mode).inc()
         self.departures.note(departure)
 
     async def run(self) -> None:

@@ -81,6 +81,8 @@ class Registry:
         """Read all of it."""
         self._current = await self.database.retrying(self._read)
         self.part.beat()  # from now on: an absent database does not keep clients out
+        if broken := self._current.plan.broken:
+            log.warning("planned events are not checked: their schemas can't be compiled any more", events=len(broken))
         metrics.REGISTRY_REVISION.set(self._current.revision)
 
     async def run(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from functools import cache
 from time import monotonic, perf_counter
 from typing import NamedTuple
@@ -15,13 +15,16 @@ from services.ingest import metrics
 from services.ingest.domain.bodies import common
 from services.ingest.domain.judgement import Accepted, Arrival, Refused, judge, refused, rejection
 from services.ingest.domain.moments import known
-from services.ingest.domain.plan import Plan
+from services.ingest.domain.plan import Departure, Plan
+from services.ingest.domain.sources import Source
 from services.ingest.errors import TooManyCalls
 from services.ingest.service.counts import Counts
 from services.ingest.service.opening import Opened, Sending, invalid, opened
 from services.ingest.service.registry import Registry
+from services.ingest.service.shares import Shares
 from services.ingest.settings import Settings
 from shared.clock import Clock
+from shared.errors import Unavailable
 from shared.events import encode
 from shared.kafka import Log, token
 
@@ -44,12 +47,24 @@ class Refusal(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What is to be done with a request."""
+    """What is to be done with a request: no more than must sit in memory for as long as Kafka takes."""
 
-    source: str
-    accepted: list[Accepted]
+    source: Source
+    day: date
     records: list[tuple[bytes, bytes]]
     refusals: list[Refusal]
+    departures: list[Departure]
+    cut: int
+
+    @property
+    def calls(self) -> int:
+        return len(self.records) + len(self.refusals)
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        records = (*self.records, *(each.record for each in self.refusals)) if self.refusals else self.records
+        return sum([len(key) + len(value) for key, value in records])
 
 
 class Ingest:
@@ -73,6 +88,7 @@ class Ingest:
         self.rejected = rejected
         self.clock = clock
         self.fresh_id = fresh_id
+        self.shares = Shares(settings.kafka.waiting_limit)
 
     async def take(self, sending: Sending) -> Receipt:
         """Keep all of `sending`: what can be used as touchpoints, the rest as rejected, each with its reasons.
@@ -82,11 +98,12 @@ class Ingest:
         Unauthorized, Forbidden, TooManyCalls, TooLarge, UnknownEncoding and Starting, which keep nothing.
         """
         outcome = self._decided(sending)
-        del sending  # records are all that may sit in memory for as long as Kafka takes
+        del sending
 
         position = await self._kept(outcome)
+
         self._count(outcome)
-        if outcome.refusals and not outcome.accepted:
+        if outcome.refusals and not outcome.records:
             raise invalid([(each.path, each.refused.reasons) for each in outcome.refusals])
         return Receipt(position, rejected=len(outcome.refusals))
 
@@ -103,10 +120,12 @@ class Ingest:
 
         accepted = [verdict for verdict in verdicts if isinstance(verdict, Accepted)]
         return Outcome(
-            source=request.source.name,
-            accepted=accepted,
+            source=request.source,
+            day=now.date(),
             records=[(each.key, encode(each.touchpoint)) for each in accepted],
             refusals=[] if len(accepted) == len(verdicts) else self._refusals(verdicts, request, arrival),
+            departures=[each.departure for each in verdicts if each.departure is not None],
+            cut=sum([each.cut for each in accepted]),
         )
 
     def _admit(self, request: Opened, now: datetime) -> None:
@@ -132,25 +151,29 @@ class Ingest:
         The rejected go first. Should only they arrive, the retry repeats them, where a person sees it; touchpoints
         without ids of their own would count twice.
         """
+        source, size = outcome.source.name, outcome.size
+        self.shares.take(source, size)
         began = perf_counter()
-        if outcome.refusals:
-            await self.rejected.append([each.record for each in outcome.refusals])
-        position = token(await self.touchpoints.append(outcome.records)) if outcome.records else ""
-        metrics.LOG_SECONDS.observe(perf_counter() - began)
-        return position
+        try:
+            if outcome.refusals:
+                await self.rejected.append([each.record for each in outcome.refusals])
+            return token(await self.touchpoints.append(outcome.records)) if outcome.records else ""
+        except Unavailable:
+            self.counts.quotas.give_back(outcome.source, outcome.calls, outcome.day)  # its client sends them again
+            raise
+        finally:
+            self.shares.give_back(source, size)
+            metrics.LOG_SECONDS.observe(perf_counter() - began)
 
     def _count(self, outcome: Outcome) -> None:
-        source = outcome.source
-        _accepted(source).inc(len(outcome.accepted))
-        for each in outcome.accepted:
-            if each.cut:
-                metrics.CUT.labels(source).inc()
-            if each.departure is not None:
-                self.counts.note_departure(each.departure)
-        for _, refusal, _ in outcome.refusals:
-            metrics.REJECTED.labels(source, refusal.reasons[0].code).inc()
-            if refusal.departure is not None:
-                self.counts.note_departure(refusal.departure)
+        source = outcome.source.name
+        _accepted(source).inc(len(outcome.records))
+        for departure in outcome.departures:
+            self.counts.note_departure(departure)
+        for each in outcome.refusals:
+            metrics.REJECTED.labels(source, each.refused.reasons[0].code).inc()
+        if outcome.cut:
+            metrics.CUT.labels(source).inc(outcome.cut)
 
 
 def _arrival(sending: Sending, request: Opened, now: datetime, plan: Plan) -> Arrival:

@@ -21,7 +21,7 @@ from services.ingest.service.counts import Counts
 from services.ingest.service.importing.bar import Bar
 from services.ingest.service.importing.delivering import Delivery
 from services.ingest.service.importing.judging import Judging
-from services.ingest.service.importing.opening import NEEDS_PYARROW, STDIN, Opened, opened
+from services.ingest.service.importing.opening import STDIN, Opened, opened
 from services.ingest.service.importing.options import Options
 from services.ingest.service.importing.progress import Mark, Progress, begun, fingerprint
 from services.ingest.service.importing.reading import Table, comma_separated, ndjson
@@ -205,7 +205,7 @@ def _table(file: Opened, options: Options, name: str) -> Table:
             return parquet(file, options)
         return ndjson(file, options) if form == "ndjson" else comma_separated(file, options)
     except ModuleNotFoundError:
-        raise NotImported(NEEDS_PYARROW.format(name)) from None
+        raise NotImported(f"{name}: Parquet needs pyarrow: pip install 'temas[files]'") from None
     except NotImported as error:
         raise NotImported(f"{name}: {error}") from None
 

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
+import zstandard
+
 from services.ingest.errors import NotImported, Unfinished
 
 STDIN = "-"
@@ -19,7 +21,8 @@ STDIN = "-"
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 """What packed files begin with. Their names may say so too, or not."""
 
-NEEDS_PYARROW = "{0} needs pyarrow: pip install 'temas[files]'"
+PACKED = 4096
+"""Bytes of zstd that are unpacked at once: they may be some thousand times as many then."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ def opened(name: str) -> Iterator[Opened]:
     """The file `name`, or standard input. Raises NotImported; and Unfinished where what is packed ends too early."""
     if name == STDIN:
         stdin = cast(io.BufferedReader, sys.stdin.buffer)
-        yield Opened(_unpacked(stdin, "standard input"), None, stdin)
+        yield Opened(_unpacked(stdin), None, stdin)
         return
     try:
         file = open(name, "rb")  # noqa: SIM115 - closed below; only opening it may fail in this way
@@ -50,43 +53,55 @@ def opened(name: str) -> Iterator[Opened]:
         raise NotImported(f"{name} can't be read: {error.strerror}") from None
     with file:
         try:
-            yield Opened(_unpacked(file, name), os.stat(name).st_size, file)
+            yield Opened(_unpacked(file), os.stat(name).st_size, file)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise Unfinished(f"{name} is cut short or damaged ({error}): copy it here once more") from None
 
 
-def _unpacked(file: io.BufferedReader, name: str) -> BinaryIO:
+def _unpacked(file: io.BufferedReader) -> BinaryIO:
     first = file.peek(4)
     if first.startswith(GZIP):
         return cast(BinaryIO, gzip.GzipFile(fileobj=file, mode="rb"))
     if first.startswith(ZSTD):
-        return _zstd(file, name)
+        return cast(BinaryIO, io.BufferedReader(_Zstd(file)))
     return file
 
 
-def _zstd(file: io.BufferedReader, name: str) -> BinaryIO:
-    # Not the package zstandard: it takes a file that is cut short for one that is at its end.
-    try:
-        import pyarrow  # noqa: PLC0415 - an extra, for those who have such files
-    except ImportError:
-        raise NotImported(NEEDS_PYARROW.format(name)) from None
-    stream = pyarrow.CompressedInputStream(pyarrow.PythonFile(file, mode="r"), "zstd")
-    return cast(BinaryIO, io.BufferedReader(_Arrow(stream)))
+class _Zstd(io.RawIOBase):
+    """The content of a file packed with zstd, all of its frames, with an error where it ends in the middle of one.
 
+    The package's own stream takes a file that is cut short for one that is at its end.
+    """
 
-class _Arrow(io.RawIOBase):
-    """A stream of pyarrow as one of Python's, with Python's error for an end that comes too early."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self.stream = stream
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.packed = self.unpacked = b""
+        self.frame: zstandard.ZstdDecompressionObj | None = None
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]  # typeshed has no name for its type
+        while not self.unpacked and self._more():
+            pass
+        count = min(len(buffer), len(self.unpacked))
+        buffer[:count] = self.unpacked[:count]
+        self.unpacked = self.unpacked[count:]
+        return count
+
+    def _more(self) -> bool:
+        """Unpack some; False at the end. Raises EOFError."""
+        packed = self.packed or self.file.read(PACKED)
+        if not packed:
+            if self.frame is not None:
+                raise EOFError("it ends in the middle of a frame")
+            return False
+        self.frame = self.frame or zstandard.ZstdDecompressor().decompressobj()
         try:
-            found = self.stream.read(len(buffer))
-        except OSError as error:
+            self.unpacked = self.frame.decompress(packed)
+        except zstandard.ZstdError as error:
             raise EOFError(str(error)) from None
-        buffer[: len(found)] = found
-        return len(found)
+        self.packed = self.frame.unused_data
+        if self.frame.eof:
+            self.frame = None
+        return True
