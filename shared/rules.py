@@ -149,7 +149,8 @@ def compile_expression(text: str, *, path: str = "expression") -> Expression:
 def results(expressions: Mapping[str, Expression], event: Mapping[str, Any]) -> dict[str, Any]:
     """What each of `expressions` comes out as for `event`, a JSON object: a JSON value, or Unknown.
 
-    Moments become RFC 3339 text, durations text such as `90s`, bytes base64.
+    Moments become RFC 3339 text, durations text such as `90s`, bytes base64. Names in the event may not have a NUL, at
+    which CEL's library would cut them; what ingest has cleaned has none.
     """
     try:
         activation = _environment(frozenset(_TYPES)).Activation({"event": given(event)})

@@ -56,6 +56,7 @@ def import_files(
     ] = None,
     encoding: Annotated[str | None, Option(help="Of CSV, as cp1254; UTF-8 otherwise.")] = None,
     format: Annotated[str | None, Option(help="ndjson, csv or parquet, where the name does not tell.")] = None,
+    since: Annotated[str | None, Option(help="Leave out rows from before, as 2026-03-01.")] = None,
     dry_run: Annotated[bool, Option("--dry-run", help="Judge all rows, show what is wrong, write nothing.")] = False,
     max_rejected: Annotated[int, Option(help="Stop where more rows are rejected than that.")] = 1_000,
     restart: Annotated[bool, Option("--restart", help="From the first row, whatever was done before.")] = False,
@@ -64,8 +65,8 @@ def import_files(
 ) -> None:
     """Take in files, as if their rows had come over HTTP.
 
-    A file that is imported twice changes nothing; and where an import is stopped
-    or killed, the same command goes on.
+    Where an import is stopped or killed, the same command goes on. Rows that come
+    in twice within 30 days, by whichever file, count once.
 
     Without --map, columns are named after the fields of a call (userId,
     properties.total:number), and lines of NDJSON are calls. Types are text, number,
@@ -80,7 +81,7 @@ def import_files(
 
     spellings = {
         "rest": rest, "zone": zone, "time_format": time_format, "decimal": decimal,
-        "delimiter": delimiter, "encoding": encoding, "format": format,
+        "delimiter": delimiter, "encoding": encoding, "format": format, "since": since,
     }  # fmt: skip
     try:
         chosen = options(source, map=map or (), set=set or (), notes=mapping, **spellings)

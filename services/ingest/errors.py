@@ -160,7 +160,8 @@ class TooManyCalls(TooManyRequests):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        return {"Retry-After": str(self.seconds)}
+        # The second is for those of Segment's SDKs that know no other.
+        return {"Retry-After": str(self.seconds), "X-RateLimit-Reset": str(self.seconds)}
 
 
 class NotImported(Exception):

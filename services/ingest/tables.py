@@ -102,8 +102,8 @@ PLAN_VIOLATION = Table(
 )
 
 # Rejected events, as they came through the topic: `refusal` is that record's data but for the body. `status` is
-# waiting, replayed or discarded; `history` what people tried, oldest first. `size` is the bytes of both; `digest` is the
-# same for a call that its client sends again in the same words, and null where no message id says that it did.
+# waiting, replayed or discarded; `history` what people tried, oldest first. `size` is the bytes of both; `digest` is
+# the same for a call that its client sends again in the same words, and null where no message id says that it did.
 REJECTED = Table(
     "rejected",
     METADATA,

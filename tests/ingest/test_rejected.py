@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -325,6 +326,7 @@ async def test_what_consumers_no_longer_remember_is_received_now(door: Door, nam
         ({"patch": [{"op": "eval", "path": "/a"}]}, "patch.0.op"),
         ({"patch": [{"op": "test", "path": "", "value": 1}] * 101}, "patch"),
         ({"patch": [{"op": "add", "path": "/a", "value": "x" * 40_000}]}, "fix"),
+        ({"patch": [{"op": "add", "path": "/a", "value": json.loads("[" * 40 + "]" * 40)}]}, "fix"),
         ({"body": {}}, "body"),
         ({"sett": {"a": "1"}}, "sett"),
     ],

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import uuid
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -22,10 +24,11 @@ from services.ingest.domain.columns import Constant, Field, Mapping, by_name, pa
 from services.ingest.domain.judgement import Accepted, Arrival, Refused
 from services.ingest.domain.rows import NAMESPACE, Row, digest, judged, located, mapped, row_id, row_of_line
 from services.ingest.domain.sources import Source
+from services.ingest.errors import NotImported
 from services.ingest.service.importing.occurrences import Occurrences
 from services.ingest.service.importing.opening import Opened
-from services.ingest.service.importing.options import Options
-from services.ingest.service.importing.reading import comma_separated
+from services.ingest.service.importing.options import Options, options
+from services.ingest.service.importing.reading import comma_separated, ndjson
 
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
 ARRIVAL = Arrival(source=Source(name="pos", usual="store"), received_at=NOW)
@@ -44,6 +47,61 @@ SALES = Mapping(
 def call(row: Row) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(row.text)
     return found
+
+
+# --- what is asked for -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"map": ["userID=customer_no"]}, "did you mean userId?"),
+        ({"map": ["userId"]}, "--map 'userId': write a field, =, and a column"),
+        ({"set": ["type"]}, "--set 'type': write a field, =, and its value"),
+        ({"set": ["properties.n:number=many"]}, "expected a number, got 'many'"),
+        ({"map": ["event=what"], "set": ["event=Order Completed"]}, "event is given twice"),
+        ({"rest": "userId"}, "not into userId"),
+        ({"zone": "Europe/Konstantinopel"}, "there is no such time zone"),
+        ({"decimal": ";"}, "--decimal is . or ,"),
+        ({"delimiter": "::"}, "--delimiter is one sign"),
+        ({"format": "xls"}, "--format is one of ndjson, csv, parquet"),
+        ({"encoding": "utf-88"}, "there is no such encoding"),
+        ({"notes": Path("none.json")}, "--mapping none.json"),
+    ],
+)
+def test_what_can_not_be_asked_for_is_refused_in_words(asked: dict[str, Any], said: str) -> None:
+    with pytest.raises(NotImported, match=re.escape(said)):
+        options("pos", **asked)
+
+
+@pytest.mark.parametrize(
+    ("name", "format"),
+    [
+        ("a.csv", "csv"),
+        ("a.tsv.gz", "csv"),
+        ("A.JSONL.ZST", "ndjson"),
+        ("sales.2024.parquet", "parquet"),
+        ("-", "ndjson"),
+    ],
+)
+def test_the_name_of_a_file_tells_its_format(name: str, format: str) -> None:
+    assert Options("pos").format_of(name) == format
+
+
+@pytest.mark.parametrize("name", ["sales.xls", "sales", "sales.gz"])
+def test_a_name_that_does_not_is_refused(name: str) -> None:
+    with pytest.raises(NotImported, match="say --format ndjson or csv or parquet"):
+        Options("pos").format_of(name)
+
+
+def test_files_that_are_something_else_are_refused() -> None:
+    with pytest.raises(NotImported, match="the first line has to name the columns"):
+        read(b"")
+    with pytest.raises(NotImported, match="names total twice"):
+        read(b"userId,total,total\n")
+    array = io.BytesIO(b'[{"type": "page"}]')
+    with pytest.raises(NotImported, match="one JSON array"):
+        list(ndjson(Opened(array, 18, array), Options("pos")).rows)
 
 
 # --- from columns to fields ------------------------------------------------------------------------------------------

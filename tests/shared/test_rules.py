@@ -388,13 +388,11 @@ def test_a_rule_does_not_see_an_event() -> None:
         compile_rule("event.total > 1", variables=DECISION_VARIABLES)
 
 
+WHOLE = st.integers(-(2**63), 2**63 - 1)
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=4)  # see `results`
 WRITABLE = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**63), 2**63 - 1)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    st.none() | st.booleans() | WHOLE | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=8,
 )
 

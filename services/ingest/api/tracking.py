@@ -22,7 +22,7 @@ from shared.events import CallType
 from shared.hot import Answer, Headers, Hot
 from shared.tracing import traceparent
 
-BATCH_PATHS = ("/v1/batch", "/v1/b", "/beacon/v1/batch")
+BATCH_PATHS = ("/v1/batch", "/v1/b", "/v1/import", "/beacon/v1/batch")
 CALLS: Mapping[str, CallType] = {
     "track": "track", "identify": "identify", "page": "page", "screen": "screen", "group": "group", "alias": "alias",
     "t": "track", "i": "identify", "p": "page", "s": "screen", "g": "group", "a": "alias",

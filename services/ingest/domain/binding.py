@@ -58,7 +58,7 @@ def batched(body: bytes) -> Parcel:
         return _refused(body, code, f"a batch is a JSON array of events: {error}")
     if len(events) > BATCH_CALLS:
         return _refused(body, "too_many", f"a batch may have {BATCH_CALLS} events, this one has {len(events)}")
-    return _parcel([(translated(bytes(event)), bytes(event)) for event in events])
+    return _parcel([(translated(bytes(event)), bytes(event)) for event in events], inside="$")
 
 
 def binary(headers: Headers, body: bytes) -> Parcel:
@@ -75,9 +75,9 @@ def binary(headers: Headers, body: bytes) -> Parcel:
     return _parcel([(tuple(_faults(given)) or translated(event), event)])
 
 
-def _parcel(events: Sequence[tuple[Raw | tuple[Reason, ...], bytes]]) -> Parcel:
+def _parcel(events: Sequence[tuple[Raw | tuple[Reason, ...], bytes]], inside: str | None = None) -> Parcel:
     batch, originals = [call for call, _ in events], [original for _, original in events]
-    return Parcel(batch, form="cloudevent", originals=originals)
+    return Parcel(batch, form="cloudevent", originals=originals, inside=inside)
 
 
 def _refused(body: bytes, code: str, message: str) -> Parcel:

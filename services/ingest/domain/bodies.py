@@ -22,7 +22,8 @@ class Parcel(msgspec.Struct, frozen=True):
     """The calls of one request. What the batch says of itself holds for each of its calls.
 
     A call that was written in another `form` stands here translated, or as the reasons why it can't be; `originals`
-    has the bytes of each as they came. Calls of the tracking API are their own originals.
+    has the bytes of each as they came. Calls of the tracking API are their own originals. `inside`: the JSON path of
+    the list that the calls stand in; None where the one call is the whole body.
     """
 
     batch: Sequence[Raw | tuple[Reason, ...]]
@@ -32,6 +33,11 @@ class Parcel(msgspec.Struct, frozen=True):
     write_key: Any = None
     form: Literal["call", "cloudevent"] = "call"
     originals: Sequence[bytes] = ()
+    inside: str | None = None
+
+    def path(self, place: int) -> str:
+        """The JSON path of the call at `place`."""
+        return "$" if self.inside is None else f"{self.inside}[{place}]"
 
     def original(self, place: int) -> bytes:
         """The bytes of the call at `place`, as they came."""
@@ -109,12 +115,14 @@ def _batch(body: bytes) -> Parcel | Reason:
         decoded = _batches.decode(body)
     except (ValueError, RecursionError) as error:
         return _unreadable(error, Reason("$.batch", "wrong_type", f'a batch is {{"batch": [calls...]}}: {error}'))
-    sent = _Batch(decoded) if isinstance(decoded, list) else decoded
+    sent, inside = (_Batch(decoded), "$") if isinstance(decoded, list) else (decoded, "$.batch")
     calls = len(sent.batch)
     if calls > BATCH_CALLS:
         return Reason("$.batch", "too_many", f"a batch may have {BATCH_CALLS} calls, this one has {calls}")
     unfit = _unfit("context", sent.context, calls) or _unfit("integrations", sent.integrations, calls)
-    return unfit or Parcel(sent.batch, sent.sent_at, sent.context, sent.integrations, sent.write_key)
+    return unfit or Parcel(
+        sent.batch, sent.sent_at, sent.context, sent.integrations, write_key=sent.write_key, inside=inside
+    )
 
 
 def _unfit(field: str, raw: Raw, calls: int) -> Reason | None:

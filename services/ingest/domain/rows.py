@@ -5,6 +5,9 @@ many rows that say the same stand before it in the file. So a file that is impor
 tonight's export that repeats yesterday's rows below, above or between new ones: those have their ids already. Two rows
 that say the same are two events in one file, and the same two in another. Where they are not, something must tell
 them apart: a constant such as `--set properties.day=2026-03-01` is enough.
+
+Consumers know an id for 35 days. What is repeated for longer, as by an export that only ever grows, counts again: such
+rows have to be left out (`--since`).
 """
 
 from __future__ import annotations

@@ -6,10 +6,9 @@ import json
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
-import msgspec
 from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, StringConstraints, model_validator
 
-from services.ingest.domain.bounds import EVENT_BYTES
+from services.ingest.domain.bounds import DEPTH, EVENT_BYTES, deeper
 from services.ingest.domain.fixes import OPERATIONS, steps
 from services.ingest.schemas import TEXT, Body
 
@@ -155,18 +154,12 @@ class FixBody(Body):
     def _one(self) -> Self:
         if sum(each is not None for each in (self.patch, self.set, self.body)) != 1:
             raise ValueError("give exactly one of patch, set and body")
-        if _size(self.model_dump()) > EVENT_BYTES:
+        if any(deeper(value, DEPTH) for value in (self.body, *(each.value for each in self.patch or ()))):
+            raise ValueError(f"a fix may be nested {DEPTH} levels deep")
+        written = json.dumps(self.model_dump(), ensure_ascii=False, allow_nan=False)  # Python reads NaN as JSON
+        if len(written.encode()) > EVENT_BYTES:
             raise ValueError(f"a fix may have {EVENT_BYTES} bytes")
         return self
-
-
-def _size(fix: Any) -> int:
-    """Bytes of it as JSON. Raises ValueError where it can't be written: Python reads more as JSON than there is."""
-    try:
-        json.dumps(fix, allow_nan=False)
-        return len(msgspec.json.encode(fix))
-    except (OverflowError, RecursionError):
-        raise ValueError("a fix may not hold numbers of more than 64 bits, nor be nested so deeply") from None
 
 
 class DiscardBody(Body):

@@ -38,11 +38,10 @@ class Sending(msgspec.Struct, frozen=True, gc=False):
 
 
 class Opened(NamedTuple):
-    """A request whose source is known. `whole`: it is one call, whose fields need no place in a batch."""
+    """A request whose source is known."""
 
     source: Source
     parcel: Parcel
-    whole: bool
 
 
 def opened(sending: Sending, known: Snapshot, now: datetime, limit: int) -> Opened:
@@ -55,10 +54,10 @@ def opened(sending: Sending, known: Snapshot, now: datetime, limit: int) -> Open
     sent = _read(sending, limit)
     if isinstance(sent, Parcel):
         key = key or _public(write_key(sent), known)
-        return Opened(_source(key, sending.origin, now), sent, whole=sending.call is not None)
+        return Opened(_source(key, sending.origin, now), sent)
     if key is None:
         raise invalid([("$", (sent,))])
-    return Opened(_source(key, sending.origin, now), Parcel([(sent,)], originals=[sending.body]), whole=True)
+    return Opened(_source(key, sending.origin, now), Parcel([(sent,)], originals=[sending.body]))
 
 
 def _beside(sending: Sending, known: Snapshot) -> Key | None:

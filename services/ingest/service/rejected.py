@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ from services.ingest.domain.judgement import Accepted
 from services.ingest.domain.replays import Attempt, Terms, attempt, digest
 from services.ingest.domain.sources import Key, Source
 from services.ingest.errors import RejectedNotFound
-from services.ingest.service.registry import Registry
+from services.ingest.service.registry import Registry, Snapshot
 from services.ingest.store import audit, rejected
 from services.ingest.store.rejected import Kept, Mark, Place, Selection
 from shared.clock import Clock, rfc3339
@@ -151,7 +151,7 @@ class Rejections:
         discarded = await rejected.discard(work, order.which, order.limit, entry)
         if discarded:
             await self._note("discarded", {**order.told, "discarded": discarded}, actor, work)
-        return Discarded(discarded, waiting - discarded)
+        return Discarded(discarded, max(0, waiting - discarded))  # some may have come meanwhile
 
     async def replay(self, order: Order, actor: Key, database: Database) -> Replayed:
         """Judge those that wait once more, the oldest first, and bring what can be used now into the log.
@@ -192,25 +192,12 @@ class Rejections:
         return tried, Place(rows[-1].received_at, rows[-1].id)
 
     def _tried(self, rows: Sequence[Row[Any]], fix: Fix | None) -> list[Tried]:
-        known, now = self.registry.current, self.clock()
-        return [
-            Tried(
-                row.id,
-                row.body,
-                attempt(
-                    row.id,
-                    rejected.refusal(row),
-                    Terms(
-                        fix=fix,
-                        source=known.sources.get(row.source) or Source(name=row.source),
-                        plan=known.plan,
-                        now=now,
-                        remembered=now - REMEMBERED,
-                    ),
-                ),
-            )
-            for row in rows
-        ]
+        terms = partial(self._terms, fix, self.registry.current, self.clock())
+        return [Tried(row.id, row.body, attempt(row.id, rejected.refusal(row), terms(row.source))) for row in rows]
+
+    def _terms(self, fix: Fix | None, known: Snapshot, now: datetime, source: str) -> Terms:
+        where = known.sources.get(source) or Source(name=source)
+        return Terms(fix, where, known.plan, now, remembered=now - REMEMBERED)
 
     async def _appended(self, tried: Sequence[Tried]) -> list[Tried]:
         """The same, once Kafka has those that can be used."""

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from services.ingest import metrics
 from services.ingest.domain.bodies import common
+from services.ingest.domain.cloudevents import outlined
 from services.ingest.domain.judgement import Accepted, Arrival, Refused, judge, refused, rejection
 from services.ingest.domain.moments import known
 from services.ingest.domain.plan import Departure, Plan
@@ -25,7 +26,7 @@ from services.ingest.service.shares import Shares
 from services.ingest.settings import Settings
 from shared.clock import Clock
 from shared.errors import Unavailable
-from shared.events import encode
+from shared.events import Reason, encode
 from shared.kafka import Log, token
 
 _accepted = cache(metrics.ACCEPTED.labels)  # to find a series by its labels takes longer than to count
@@ -114,8 +115,8 @@ class Ingest:
 
         arrival = _arrival(sending, request, now, snapshot.plan)
         verdicts = [
-            judge(each, arrival, self.fresh_id) if isinstance(each, Raw) else refused(each, b"", arrival)
-            for each in request.parcel.batch
+            judge(each, arrival, self.fresh_id) if isinstance(each, Raw) else _unusable(each, place, request, arrival)
+            for place, each in enumerate(request.parcel.batch)
         ]
 
         accepted = [verdict for verdict in verdicts if isinstance(verdict, Accepted)]
@@ -142,7 +143,7 @@ class Ingest:
             if isinstance(each, Refused):
                 kept = replace(each, body=parcel.original(place))
                 record = encode(rejection(kept, arrival, self.fresh_id(), parcel.form))
-                refusals.append(Refusal("$" if request.whole else f"$.batch[{place}]", each, (key, record)))
+                refusals.append(Refusal(parcel.path(place), each, (key, record)))
         return refusals
 
     async def _kept(self, outcome: Outcome) -> str:
@@ -189,3 +190,9 @@ def _arrival(sending: Sending, request: Opened, now: datetime, plan: Plan) -> Ar
         context=common(parcel.context),
         integrations=common(parcel.integrations),
     )
+
+
+def _unusable(reasons: tuple[Reason, ...], place: int, request: Opened, arrival: Arrival) -> Refused:
+    """A call that could not even be translated, known by what its original says."""
+    original = request.parcel.original(place)
+    return refused(reasons, outlined(original) if request.parcel.form == "cloudevent" else original, arrival)

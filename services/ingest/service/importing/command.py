@@ -144,7 +144,7 @@ class Importer:
         """Import one file, and say what became of it. Raises NotImported."""
         progress, mark = await self._begun(name)
         if mark.done:
-            print(f"{name}: imported already, {mark.rows:,} rows; --restart does it again, which changes nothing")
+            print(f"{name}: imported already, {mark.rows:,} rows (--restart does it again)")
             return SOME_REJECTED if mark.rejected else 0
         with opened(name) as file:
             table = _table(file, self.order.options, name)
@@ -154,6 +154,8 @@ class Importer:
                     await run.run()
                 except Unfinished as error:
                     raise Unfinished(f"{name}: {error}. {_to_go_on(run, progress)}") from None
+                except NotImported as error:
+                    raise NotImported(f"{name}: {error}") from None
                 finally:
                     bar.stop()
                     print(summary(name, run, rehearsal=self.order.dry_run), flush=True)
@@ -163,18 +165,25 @@ class Importer:
         """Where to go on, and where to keep how far it is; a rehearsal and a pipe have neither."""
         options = self.order.options.told()
         if name == STDIN or self.order.dry_run:
-            return None, Mark(file=name, options=options)
+            return None, Mark(file=name, options=options, begun_at=system_clock())
         path = self.order.progress or Path(f"{name}.import")
         progress = Progress(path)
-        fresh = Mark(file=await fingerprint(Path(name)), options=options)
-        return progress, fresh if self.order.restart else begun(progress.read(), fresh, path)
+        fresh = Mark(file=await fingerprint(Path(name)), options=options, begun_at=system_clock())
+        return progress, begun(progress.read(), fresh, path, restart=self.order.restart)
 
     def _run(self, name: str, table: Table, bar: Bar, progress: Progress | None, mark: Mark) -> Run:
         if name == STDIN and not self.order.dry_run:
             bar.say("standard input can't go on where it was stopped: sent again from its start, no row counts twice")
         return Run(
             table,
-            Judging(Path(name).name, table, self.source, self.plan, system_clock),
+            Judging(
+                Path(name).name,
+                table,
+                source=self.source,
+                plan=self.plan,
+                earliest=self.order.options.earliest,
+                clock=system_clock,
+            ),
             self._delivery(bar),
             mark,
             keep=progress.write if progress else lambda mark: None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from services.ingest.domain.judgement import Accepted, Arrival, Refused, rejection
 from services.ingest.domain.plan import Departure, Plan
@@ -24,9 +25,10 @@ Record = tuple[bytes, bytes]
 
 @dataclass
 class Judged:
-    """`cut`: touchpoints that claimed to come from the future. `undated`: those without a time, which count as of now.
+    """`refusals` are the rejected rows with their numbers, `departures` where rows and the tracking plan differ.
 
-    `refusals` are the rejected rows with their numbers, `departures` where rows and the tracking plan differ.
+    Of touchpoints, `earlier` were left out, being from before what is wanted; `cut` claimed to come from the future;
+    `undated` say no time and count as of now.
     """
 
     rows: int
@@ -34,6 +36,7 @@ class Judged:
     rejected: list[Record] = field(default_factory=list)
     refusals: list[tuple[int, Refused]] = field(default_factory=list)
     departures: list[Departure] = field(default_factory=list)
+    earlier: int = 0
     cut: int = 0
     undated: int = 0
 
@@ -41,11 +44,14 @@ class Judged:
 class Judging:
     """The judgement over one file's rows, chunk after chunk, in the file's order."""
 
-    def __init__(self, name: str, table: Table, source: Source, plan: Plan, clock: Clock) -> None:
+    def __init__(
+        self, name: str, table: Table, *, source: Source, plan: Plan, earliest: datetime | None, clock: Clock
+    ) -> None:
         self.name = name
         self.table = table
         self.source = source
         self.plan = plan
+        self.earliest = earliest
         self.clock = clock
         self.columns = table.mapping.columns
         self.occurrences = Occurrences()
@@ -64,6 +70,9 @@ class Judging:
                 await asyncio.sleep(0)
             verdict = judged(row, arrival, id)
             if isinstance(verdict, Accepted):
+                if self.earliest is not None and verdict.touchpoint.time < self.earliest:
+                    chunk.earlier += 1
+                    continue
                 _accept(chunk, verdict, arrival)
             else:
                 self._refuse(chunk, verdict, arrival, number, id or row_id(digest(row.text), 0))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, tzinfo
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -13,6 +13,7 @@ import msgspec
 
 from services.ingest.domain import cells, columns
 from services.ingest.domain.columns import Constant, Field, Mapping
+from services.ingest.domain.moments import moment
 from services.ingest.errors import NotImported
 
 Format = Literal["ndjson", "csv", "parquet"]
@@ -45,6 +46,7 @@ class Notes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     delimiter: str | None = None
     encoding: str | None = None
     format: str | None = None
+    since: str | None = None
 
 
 @dataclass(frozen=True)
@@ -61,10 +63,20 @@ class Options:
     delimiter: str | None = None
     encoding: str | None = None
     format: Format | None = None
+    since: str | None = None
 
     @property
     def notation(self) -> cells.Notation:
         return cells.Notation(_zone(self.zone), self.decimal, self.time_format)
+
+    @property
+    def earliest(self) -> datetime | None:
+        """Rows from before are left out. Raises NotImported."""
+        try:
+            at = cells.value(self.since, "time", cells.Notation(_zone(self.zone)))
+        except ValueError as error:
+            raise NotImported(f"--since: {error}") from None
+        return moment(at) if at else None
 
     @property
     def mapped(self) -> bool:
@@ -106,7 +118,7 @@ def options(
     fields |= {field.path: field for field in map_all(_field, map)}
     constants = {each.path: each for each in map_all(_constant_noted, noted.set.items())}
     constants |= {each.path: each for each in map_all(_constant, set)}
-    names = ("rest", "zone", "decimal", "time_format", "delimiter", "encoding", "format")
+    names = ("rest", "zone", "decimal", "time_format", "delimiter", "encoding", "format", "since")
     chosen = {name: spellings.get(name) or getattr(noted, name) for name in names}
     rest = chosen.pop("rest")
     made = Options(source, tuple(fields.values()), tuple(constants.values()), **chosen)  # type: ignore[arg-type]
@@ -115,8 +127,7 @@ def options(
 
 def _checked(options: Options) -> Options:
     """Raises NotImported where an option has a value that it can't have."""
-    _zone(options.zone)
-    options.mapping(())
+    _ = options.notation, options.earliest, options.mapping(())
     if options.decimal not in (None, ".", ","):
         raise NotImported(f"--decimal is . or , and not {options.decimal!r}")
     if options.format is not None and options.format not in FORMATS:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from services.ingest.errors import NotImported
+from shared.topics import LOG_RETENTION_DAYS
 
 BLOCK = 1024 * 1024
 VERSION = 1
+
+KNOWN = timedelta(days=LOG_RETENTION_DAYS)
+"""For as long, at least, consumers know the ids of what they have applied."""
 
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +27,7 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
     version: int = VERSION
     file: str
     options: dict[str, Any]
+    begun_at: datetime
     rows: int = 0
     taken: int = 0
     rejected: int = 0
@@ -42,7 +48,8 @@ class Progress:
             return None
         except (OSError, ValueError) as error:
             raise NotImported(
-                f"{self.path} does not tell how far the file was taken ({error}); --restart ..."
+                f"{self.path} does not tell how far the file was taken ({error}). Remove it to begin anew: rows that "
+                f"came in within the last {KNOWN.days} days do not count twice"
             ) from None
         return mark
 
@@ -62,12 +69,20 @@ class Progress:
             ) from None
 
 
-def begun(found: Mark | None, fresh: Mark, path: Path) -> Mark:
+def begun(found: Mark | None, fresh: Mark, path: Path, *, restart: bool) -> Mark:
     """Where to go on: at `found`, or at the beginning where that was finished and this is something else.
 
-    Raises NotImported where that was not finished and this is something else.
+    Raises NotImported where that was not finished and this is something else; and where rows would count twice that
+    are known to be in already.
     """
     if found is None:
+        return fresh
+    if restart:
+        if found.rows and fresh.begun_at - found.begun_at > KNOWN:
+            raise NotImported(
+                f"{path} is of an import that began on {found.begun_at:%Y-%m-%d}. Ids are known for {KNOWN.days} days, "
+                "and what was taken then would count twice: remove it if that is what you want"
+            )
         return fresh
     changed = _changed(found, fresh)
     if not changed:
@@ -97,7 +112,7 @@ async def fingerprint(path: Path) -> str:
         with path.open("rb") as file:
             while block := file.read(BLOCK):
                 digest.update(block)
-                await asyncio.sleep(0)  # so that it can be stopped
+                await asyncio.sleep(0)  # so that signals are heard
     except OSError as error:
         raise NotImported(f"{path} can't be read: {error.strerror}") from None
     return f"sha256:{digest.hexdigest()}"

@@ -38,6 +38,7 @@ class Tally:
     """What became of the rows of this run."""
 
     rows: int = 0
+    earlier: int = 0
     cut: int = 0
     undated: int = 0
     departures: int = 0
@@ -50,6 +51,7 @@ class Tally:
 
     def add(self, chunk: Judged) -> None:
         self.rows += chunk.rows
+        self.earlier += chunk.earlier
         self.cut += chunk.cut
         self.undated += chunk.undated
         self.departures += len(chunk.departures)

@@ -23,6 +23,8 @@ def _notices(run: Run) -> Iterator[str]:
     tally, table = run.tally, run.table
     if table.left_out:
         yield f"left out: {', '.join(sorted(table.left_out))} (--rest properties takes what is not mapped)"
+    if tally.earlier:
+        yield f"{tally.earlier:,} rows are from before --since, and left out"
     if tally.undated:
         yield f"{tally.undated:,} rows say no time, and count as of now (--map timestamp=COLUMN)"
     if tally.cut:

@@ -1,0 +1,149 @@
+"""Kafka killed and started again, and the door itself stopped, under load: what clients were told is held against the
+log. A, what got a 2xx, is in the log; what is in the log was sent; and memory does not grow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from asyncio.subprocess import DEVNULL
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+import httpx
+import psutil
+
+from deploy.local.settings import ROOT
+from shared import topics
+from shared.events import Touchpoint
+from tests.builders import batch, track
+from tests.ingest.door import SECRET_KEY, WRITE_KEY, Place, prepared, read, ready
+from tests.servers import Servers, free
+from tests.waiting import until
+
+CLIENTS = 16
+GROWTH = 60_000_000
+"""Bytes. What waits is bounded by 8 MB here; a leak under this load would be hundreds."""
+
+
+@dataclass
+class Told:
+    """What clients were told of the ids that they sent."""
+
+    accepted: set[str] = field(default_factory=set)
+    unknown: set[str] = field(default_factory=set)
+    statuses: set[int] = field(default_factory=set)
+    enough: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def send(self, address: str, name: str) -> None:
+        """Batches of 50, one after the other, each with ids of its own, sent once."""
+        number = 0
+        async with httpx.AsyncClient(base_url=address, auth=(WRITE_KEY, ""), timeout=30) as client:
+            while not self.enough.is_set():
+                ids = [f"{name}-{number + step}" for step in range(50)]
+                number += 50
+                calls = [track("Viewed", {"filler": "x" * 500}, user=f"u-{id}", messageId=id) for id in ids]
+                await self._note(ids, client.post("/v1/batch", json=batch(*calls)))
+
+    async def has_more_than(self, many: int) -> bool:
+        return len(self.accepted) > many
+
+    async def _note(self, ids: list[str], answering: object) -> None:
+        try:
+            answer = await answering  # type: ignore[misc]
+        except httpx.TransportError:
+            self.unknown.update(ids)
+            await asyncio.sleep(0.05)
+            return
+        self.statuses.add(answer.status_code)
+        (self.accepted if answer.status_code == 200 else self.unknown).update(ids)
+        if answer.status_code != 200:
+            assert (answer.status_code, int(answer.headers["retry-after"]) >= 1) == (503, True), answer.text
+            await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def process(place: Place) -> AsyncIterator[tuple[str, psutil.Process]]:
+    """The door as an operator starts it; its address."""
+    [port] = free(1)
+    told = {
+        "TEMAS_KAFKA_BOOTSTRAP": place.kafka.bootstrap,
+        "TEMAS_KAFKA_PREFIX": place.kafka.prefix,
+        "TEMAS_KAFKA_DEADLINE": "3",
+        "TEMAS_KAFKA_WAITING_LIMIT": "8000000",
+        "TEMAS_INGEST_DATABASE_URL": place.database.url.get_secret_value(),
+        "TEMAS_INGEST_PORT": str(port),
+        "TEMAS_WRITE_KEY": WRITE_KEY,
+        "TEMAS_SECRET_KEY": SECRET_KEY,
+    }
+    serving = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "services.ingest", "serve", cwd=ROOT, env=os.environ | told, stdout=DEVNULL
+    )
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            await ready(client)
+        yield f"http://127.0.0.1:{port}", psutil.Process(serving.pid)
+    finally:
+        if serving.returncode is None:
+            serving.kill()
+        await serving.wait()
+
+
+@asynccontextmanager
+async def load(address: str) -> AsyncIterator[Told]:
+    told = Told()
+    sending = [asyncio.create_task(told.send(address, f"c{number}")) for number in range(CLIENTS)]
+    try:
+        yield told
+    finally:
+        told.enough.set()
+        await asyncio.gather(*sending)
+
+
+async def held_against_the_log(told: Told, place: Place) -> set[str]:
+    """The ids in the log, which are all that were accepted, and none that was never sent."""
+    log = {each.id for each in await read(place.kafka, topics.TOUCHPOINTS, Touchpoint)}
+    assert told.accepted, "nothing was accepted, so nothing was tested"
+    assert told.accepted <= log, f"{len(told.accepted - log)} events were accepted and are gone"
+    assert log <= told.accepted | told.unknown
+    return log
+
+
+async def test_a_broker_that_is_killed_again_and_again_loses_nothing_that_was_accepted(
+    breakable_servers: Servers,
+) -> None:
+    async with breakable_servers.installation() as mine:
+        place = await prepared(mine)
+        async with process(place) as (address, running):
+            async with load(address) as told:
+                await asyncio.sleep(3)
+                before, most = running.memory_info().rss, 0
+                for _ in range(2):
+                    await breakable_servers.kafka.stop()
+                    for _ in range(8):
+                        await asyncio.sleep(0.5)
+                        most = max(most, running.memory_info().rss)
+                    await breakable_servers.kafka.start()
+                    taken = len(told.accepted)
+                    await until(partial(told.has_more_than, taken), within=60)
+                await asyncio.sleep(2)
+                most = max(most, running.memory_info().rss)
+            assert told.statuses == {200, 503}
+            assert most - before < GROWTH
+        await held_against_the_log(told, place)
+
+
+async def test_a_door_that_is_asked_to_stop_under_full_load_cuts_nothing(breakable_servers: Servers) -> None:
+    async with breakable_servers.installation() as mine:
+        place = await prepared(mine)
+        async with process(place) as (address, running), load(address) as told:
+            await asyncio.sleep(2)
+            running.send_signal(signal.SIGTERM)
+            assert await asyncio.to_thread(running.wait, 20) in (0, None)
+        assert told.statuses == {200}  # what was asked was answered; what came later found nobody
+        log = await held_against_the_log(told, place)
+        assert not log & told.unknown
