@@ -185,4 +185,4 @@ def test_midnight_is_that_of_utc(now: datetime, today: date, seconds: float) -> 
 
 @pytest.mark.parametrize(("seconds", "said"), [(0.0, "1"), (0.2, "1"), (1.0, "1"), (1.2, "2"), (43_200.0, "43200")])
 def test_clients_are_told_whole_seconds(seconds: float, said: str) -> None:
-    assert TooManyCalls("too many", seconds).headers == {"Retry-After": said}
+    assert TooManyCalls("too many", seconds).headers == {"Retry-After": said, "X-RateLimit-Reset": said}
