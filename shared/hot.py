@@ -1,14 +1,16 @@
 """The short way for a service's hot path: headers, query and body in, an `Answer` out.
 
-What ASGI, Starlette and FastAPI do for a request takes longer than ingest's whole work on it. So what is answered here
-knows nothing of them; `shared/protocol.py` hands requests over straight from the connection, and `Asgi` does the same
-for whoever runs the application behind another server, or in a test.
+What ASGI, Starlette and FastAPI do for a request takes longer than ingest's whole work on it, and so does a task of
+asyncio. So what is answered here knows nothing of them: it says at once what it can, or names the future that it has to
+wait for. `shared/protocol.py` hands requests over straight from the connection; `Asgi` does the same for whoever runs
+the application behind another server, or in a test.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, Protocol
 
 from starlette.types import Receive, Scope, Send
 
@@ -17,11 +19,23 @@ Headers = Mapping[bytes, bytes]
 
 
 class Answer(NamedTuple):
-    """A complete answer. Header names are in lower case; no value may be a client's own words."""
+    """A complete answer. `head`: its header lines, as `lines` writes them."""
 
     status: int
-    headers: list[tuple[bytes, bytes]]
+    head: bytes
     body: bytes
+
+
+class Later(NamedTuple):
+    """An answer that can be given once `future` is done, whatever it came to: `answer` then makes it."""
+
+    future: asyncio.Future[Any]
+    answer: Callable[[], Answer]
+
+
+def lines(headers: Iterable[tuple[str, str]]) -> bytes:
+    """Header lines, as they go over the wire. No value may be a client's own words: a line break would end the line."""
+    return "".join([f"{name}: {value}\r\n" for name, value in headers]).encode("latin-1")
 
 
 class Hot(Protocol):
@@ -36,7 +50,7 @@ class Hot(Protocol):
         Of it `size` bytes are there, or announced; of all bodies that are arriving here, `held` bytes are in memory.
         """
 
-    async def answer(self, headers: Headers, query: bytes, body: bytes) -> Answer:
+    def answer(self, headers: Headers, query: bytes, body: bytes) -> Answer | Later:
         """The answer to a request that is there as a whole."""
 
 
@@ -76,10 +90,18 @@ class Asgi:
                 more = answer is None and message.get("more_body", False)
         finally:
             self.arriving.held -= len(body)
-        answer = answer or await self.hot.answer(headers, scope["query_string"], bytes(body))
-        described = [*answer.headers, (b"content-length", str(len(answer.body)).encode())]
+        answer = answer or await self._answer(headers, scope["query_string"], bytes(body))
+        head = [tuple(line.split(b": ", 1)) for line in answer.head.split(b"\r\n") if line]
+        described = [*head, (b"content-length", str(len(answer.body)).encode())]
         await send({"type": "http.response.start", "status": answer.status, "headers": described})
         await send({"type": "http.response.body", "body": answer.body})
+
+    async def _answer(self, headers: Headers, query: bytes, body: bytes) -> Answer:
+        answer = self.hot.answer(headers, query, body)
+        if isinstance(answer, Answer):
+            return answer
+        await asyncio.wait([answer.future])
+        return answer.answer()
 
     def _refusal(self, headers: Headers, size: int) -> Answer | None:
         return self.hot.refusal(headers, size, self.arriving.held)

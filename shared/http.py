@@ -147,8 +147,12 @@ async def _unexpected(request: Request, error: Exception) -> Response:
 
 
 def _route(scope: Scope) -> str:
-    """The template of the route that answered, a closed set, whatever address was asked for."""
-    return scope.get("temas.route") or getattr(scope.get("route"), "path", None) or "unmatched"
+    """The whole template of the route that answered, a closed set, whatever address was asked for.
+
+    Of a router within a router, `route` knows only its own part; the whole is in what FastAPI keeps for itself.
+    """
+    answered = scope.get("fastapi", {}).get("effective_route_context") or scope.get("route")
+    return scope.get("temas.route") or getattr(answered, "path", None) or "unmatched"
 
 
 class _Measured:

@@ -6,7 +6,7 @@ import asyncio
 import ssl
 import zlib
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -94,6 +94,10 @@ async def answers(settings: KafkaSettings, *, within: float = 5.0) -> bool:
     except (KafkaError, OSError):  # a time-out is an OSError
         return False
     return True
+
+
+Record = tuple[bytes, bytes]
+"""Key and value."""
 
 
 class Position(NamedTuple):
@@ -191,9 +195,16 @@ class Kafka:
 class Waiter:
     """Some records of one `append` for one partition, that will stand together in one batch; what they wait for."""
 
-    records: Sequence[tuple[bytes, bytes]]
+    records: Sequence[Record]
     size: int
     base: asyncio.Future[int] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class Appended(NamedTuple):
+    """Records on their way into the log. `positions`, to be asked when `future` is done, raises LogUnavailable."""
+
+    future: asyncio.Future[Any]
+    positions: Callable[[], list[Position]]
 
 
 class Log:
@@ -214,12 +225,20 @@ class Log:
         self.waiting: defaultdict[int, list[Waiter]] = defaultdict(list)
         self.draining: dict[int, asyncio.Task[None]] = {}
 
-    async def append(self, records: Sequence[tuple[bytes, bytes]]) -> list[Position]:
-        """Append (key, value) `records`; give the position of each, in order, once all in-sync replicas have them.
+    async def append(self, records: Sequence[Record]) -> list[Position]:
+        """Append `records`; give the position of each, in order, once all in-sync replicas have them.
 
-        Raises LogUnavailable at once when more than the limit is waiting or Kafka is known to be away, and after the
-        deadline when no acknowledgement came. Then the records may or may not be in the log: whoever retries must keep
-        the event ids.
+        Raises LogUnavailable as `put` does, and after the deadline when no acknowledgement came. Then the records may
+        or may not be in the log: whoever retries must keep the event ids.
+        """
+        appended = self.put(records)
+        await asyncio.wait([appended.future])
+        return appended.positions()
+
+    def put(self, records: Sequence[Record]) -> Appended:
+        """Begin to append. For who can't afford a task that waits.
+
+        Raises LogUnavailable at once when more than the limit is waiting or Kafka is known to be away.
         """
         if self.part.failure is not None:  # `Kafka` asks now and then whether it is back
             raise LogUnavailable("Kafka does not acknowledge now; nothing of this request was written")
@@ -227,33 +246,35 @@ class Log:
         if self.waiting_bytes and self.waiting_bytes + size > self.limit:
             raise LogUnavailable("too much is waiting for Kafka already; nothing of this request was written")
         self.waiting_bytes += size
+        if not self.partitions:
+            first = asyncio.get_running_loop().create_task(self._counted(records, size))
+            return Appended(first, first.result)
+        return self._one(records, size) if len(records) == 1 else self._many(records)
+
+    async def _counted(self, records: Sequence[Record], size: int) -> list[Position]:
+        """Append the first records of all, which have to find out how many partitions there are."""
         try:
-            if not self.partitions:
-                self.partitions = await self._count_partitions()
-            return await (self._one(records, size) if len(records) == 1 else self._many(records))
+            async with asyncio.timeout(self.deadline):
+                self.partitions = len(await self.producer.partitions_for(self.topic))
+        except (KafkaError, TimeoutError) as error:
+            raise LogUnavailable(f"Kafka does not say what partitions it has: {error!r}") from error
         finally:
-            self.waiting_bytes -= size
+            self.waiting_bytes -= size  # to be counted again now, or gone
+        return await self.append(records)
 
     async def drained(self) -> None:
         """Return when nothing waits any more, acknowledged or failed."""
         while self.draining:
             await asyncio.wait(self.draining.values())
 
-    async def _count_partitions(self) -> int:
-        try:
-            async with asyncio.timeout(self.deadline):
-                return len(await self.producer.partitions_for(self.topic))
-        except (KafkaError, TimeoutError) as error:
-            raise LogUnavailable(f"Kafka does not say what partitions it has: {error!r}") from error
-
-    async def _one(self, records: Sequence[tuple[bytes, bytes]], size: int) -> list[Position]:
+    def _one(self, records: Sequence[Record], size: int) -> Appended:
         """As `_many`, with less ado: most requests of apps and browsers hold one call."""
         partition = self._partition(records[0][0])
         waiter = Waiter(records, size)
         self._enqueue(partition, waiter)
-        return [Position(partition, await waiter.base)]
+        return Appended(waiter.base, lambda: [Position(partition, waiter.base.result())])
 
-    async def _many(self, records: Sequence[tuple[bytes, bytes]]) -> list[Position]:
+    def _many(self, records: Sequence[Record]) -> Appended:
         placed = defaultdict(list)
         for index, (key, _) in enumerate(records):
             placed[self._partition(key)].append(index)
@@ -265,14 +286,8 @@ class Log:
         for partition, _, waiter in waiters:
             self._enqueue(partition, waiter)
         # Every waiter is waited for, so that a failure is never left unread; then the first one is told.
-        bases = await asyncio.gather(*(waiter.base for *_, waiter in waiters), return_exceptions=True)
-        positions = [Position(0, 0)] * len(records)
-        for (partition, indexes, _), base in zip(waiters, bases, strict=True):
-            if isinstance(base, BaseException):
-                raise base
-            for step, index in enumerate(indexes):
-                positions[index] = Position(partition, base + step)
-        return positions
+        all_of_them = asyncio.gather(*(waiter.base for *_, waiter in waiters), return_exceptions=True)
+        return Appended(all_of_them, lambda: _positions(waiters, len(records)))
 
     def _partition(self, key: bytes) -> int:
         """As librdkafka's consistent partitioner. Java's murmur2 in Python costs more than all the rest of a record."""
@@ -286,6 +301,7 @@ class Log:
     async def _drain(self, partition: int) -> None:
         """Send what waits for `partition`, batch after batch, until nothing waits."""
         while waiting := self.waiting.pop(partition, None):
+            unsettled = waiting
             for members in _packed(waiting):
                 try:
                     async with asyncio.timeout(self.deadline):
@@ -295,10 +311,14 @@ class Log:
                     # vain for a broker that is away, so they are told as well.
                     self.part.fail(f"Kafka does not acknowledge: {type(error).__name__}")
                     log.warning("kafka does not acknowledge", topic=self.topic, partition=partition, error=repr(error))
-                    _fail([*waiting, *self.waiting.pop(partition, [])])
+                    failed = [*unsettled, *self.waiting.pop(partition, [])]
+                    self.waiting_bytes -= sum(each.size for each in failed)
+                    _fail(failed)
                     break
                 self.part.beat()
+                self.waiting_bytes -= sum([each.size for each in members])
                 _settle(members, base)
+                unsettled = unsettled[len(members) :]
         # No await since the last look at what waits: whoever comes next finds no drain and starts one.
         del self.draining[partition]
 
@@ -314,14 +334,24 @@ class Log:
         return base
 
 
-def _size(records: Sequence[tuple[bytes, bytes]]) -> int:
+def _size(records: Sequence[Record]) -> int:
     size = RECORD_OVERHEAD * len(records)
     for key, value in records:
         size += len(key) + len(value)
     return size
 
 
-def _pieces(records: Sequence[tuple[bytes, bytes]]) -> Iterator[tuple[int, int, Waiter]]:
+def _positions(waiters: Sequence[tuple[int, Sequence[int], Waiter]], many: int) -> list[Position]:
+    """Where each of so many records stands, by the waiters that have some of them, as (partition, indexes, waiter)."""
+    positions = [Position(0, 0)] * many
+    for partition, indexes, waiter in waiters:
+        base = waiter.base.result()
+        for step, index in enumerate(indexes):
+            positions[index] = Position(partition, base + step)
+    return positions
+
+
+def _pieces(records: Sequence[Record]) -> Iterator[tuple[int, int, Waiter]]:
     """`records` cut so that each piece fits into one batch, as (start, stop, waiter)."""
     start = size = 0
     for index, (key, value) in enumerate(records):

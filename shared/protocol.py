@@ -9,17 +9,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import structlog
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from shared.hot import Answer, Arriving, Hot, HotPaths
+from shared.hot import Answer, Arriving, Hot, HotPaths, Later
 from shared.metrics import CUT_SHORT, Requests
 
 log = structlog.get_logger(__name__)
+A = TypeVar("A", Answer, Answer | Later)
 
 HEAD_BYTES = 64 * 1024
 """Of a request's line and headers together."""
@@ -27,8 +29,8 @@ HEAD_BYTES = 64 * 1024
 LINGER = 1.0
 """Seconds that a client which is hung up on has to read why."""
 
-JSON = (b"content-type", b"application/json")
-OUR_FAULT = Answer(500, [JSON], b'{"code":"internal_error","message":"this is our fault; it was logged"}')
+JSON = b"content-type: application/json\r\n"
+OUR_FAULT = Answer(500, JSON, b'{"code":"internal_error","message":"this is our fault; it was logged"}')
 
 
 class Protocol(HttpToolsProtocol):
@@ -114,7 +116,7 @@ class Protocol(HttpToolsProtocol):
         """Say why, where nothing has been said yet, and hang up."""
         CUT_SHORT.labels(self.service, code).inc()
         if self.cycle is None or not self.cycle.response_started or self.cycle.response_complete:
-            self.write(Answer(status, [JSON], msgspec.json.encode({"code": code, "message": message})), last=True)
+            self.write(Answer(status, JSON, msgspec.json.encode({"code": code, "message": message})), last=True)
         self.over = True
         # Closed at once, with what it sent unread, the connection would be reset before the client has read the answer.
         self.loop.call_later(LINGER, self.transport.close)
@@ -123,12 +125,10 @@ class Protocol(HttpToolsProtocol):
         """Write an answer, in one piece. `last`: the connection is closed after it."""
         if self.transport.is_closing():
             return
-        headers = [*self.server_state.default_headers, *answer.headers]
-        if last:
-            headers.append((b"connection", b"close"))
-        lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+        common = b"".join([b"%b: %b\r\n" % header for header in self.server_state.default_headers])
+        close = b"connection: close\r\n" if last else b""
         length = b"content-length: %d\r\n\r\n" % len(answer.body)
-        self.transport.write(b"".join((STATUS_LINE[answer.status], lines, length, answer.body)))
+        self.transport.write(b"".join((STATUS_LINE[answer.status], common, answer.head, close, length, answer.body)))
 
 
 class Exchange:
@@ -166,10 +166,23 @@ class Exchange:
     def arrived(self) -> None:
         """All of the body is there."""
         self.more_body = False
-        if not self.response_complete:
-            task = self.protocol.loop.create_task(self._answered())
-            self.protocol.tasks.add(task)
-            task.add_done_callback(self.protocol.tasks.discard)
+        if self.response_complete:
+            return
+        body = b"".join(self.body)
+        self.forget()
+        answer = self._made(lambda: self.hot.answer(self.headers, self.query, body))
+        if isinstance(answer, Answer):
+            self._say(answer)
+        else:
+            answer.future.add_done_callback(lambda _: self._say(self._made(answer.answer)))
+
+    def _made(self, make: Callable[[], A]) -> A | Answer:
+        """What `make` gives; a bug in it must not leave a client without an answer."""
+        try:
+            return make()
+        except Exception:
+            log.exception("unexpected error", route=self.hot.route)
+            return OUR_FAULT
 
     def _check(self, size: int) -> None:
         refusal = self.hot.refusal(self.headers, size, self.protocol.arriving.held)
@@ -177,16 +190,6 @@ class Exchange:
             # What is still to come is read and thrown away: a client that is hung up on would not see the answer.
             self.forget()
             self._say(refusal)
-
-    async def _answered(self) -> None:
-        body = b"".join(self.body)
-        self.forget()
-        try:
-            answer = await self.hot.answer(self.headers, self.query, body)
-        except Exception:
-            log.exception("unexpected error", route=self.hot.route)
-            answer = OUR_FAULT
-        self._say(answer)
 
     def _say(self, answer: Answer) -> None:
         self.protocol.requests.note(self.method, self.hot.route, answer.status, perf_counter() - self.began)

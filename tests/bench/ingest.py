@@ -1,15 +1,20 @@
-"""Ingest by itself: how many events it gets acknowledged, beside a bare producer and an empty handler."""
+"""Ingest by itself, with keys, a tracking plan in force and metrics: how many events it gets acknowledged, beside a
+bare producer and an empty handler. wrk generates the load where it is installed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from urllib.parse import quote
 
-from tests.bench import limits
-from tests.bench.events import batches, singles
+from tests.bench import limits, wrk
+from tests.bench.client import Client
+from tests.bench.events import NAMES, batches, singles
 from tests.bench.load import Load, Outcome, Requests
 from tests.bench.rows import Row, megabytes, microseconds, milliseconds, per_second, share
 from tests.bench.run import Costed, Run
-from tests.bench.stack import Server, empty_handler, ingest_alone, resident
+from tests.bench.stack import Server, busy, empty_handler, ingest_alone, resident
 
 BATCH = 100
 BATCH_CONNECTIONS = 32
@@ -24,6 +29,7 @@ Make = Callable[[str, str], Requests]
 
 async def batched(run: Run) -> list[Row]:
     """Batches of 100."""
+    _plan(run)
     with ingest_alone(run.stack) as server:
         ours, cost = await _flat_out(run, server, _batches, BATCH_CONNECTIONS)
         records = await limits.written_records(run.stack)
@@ -44,12 +50,13 @@ async def batched(run: Run) -> list[Row]:
         Row("", "", per_second(at_most), share(events, at_most), "", "empty handler"),
         _cost(cost / BATCH, least / BATCH, "an event"),
         Row("  its memory afterwards", megabytes(memory), "", "", "250 MB"),
-        *_refused(ours),
+        *_remarks(ours),
     ]
 
 
 async def single(run: Run) -> list[Row]:
     """One event a request."""
+    _plan(run)
     with ingest_alone(run.stack) as server:
         ours, cost = await _flat_out(run, server, singles, SINGLE_CONNECTIONS)
     with empty_handler(run.stack) as server:
@@ -67,7 +74,7 @@ async def single(run: Run) -> list[Row]:
             "  p50 / p99, 256 connections", milliseconds(ours), milliseconds(empty), "", "p99 < 50 ms", "empty handler"
         ),
         _cost(cost, least, "a request"),
-        *_refused(ours),
+        *_remarks(ours),
     ]
 
 
@@ -80,10 +87,35 @@ def _batches(url: str, key: str) -> Requests:
 
 
 async def _flat_out(run: Run, server: Server, requests: Make, connections: int) -> Costed:
-    made = requests(server.url, run.stack.told["TEMAS_WRITE_KEY"])
-    load = Load(server.url, made, connections, WARM_UP + run.seconds(8), warm_up=WARM_UP)
-    return await run.costed(load, server.pid)
+    load = Load(server.url, requests(server.url, run.stack.told["TEMAS_WRITE_KEY"]), connections, run.seconds(12))
+    if not wrk.there():
+        return await run.costed(replace(load, seconds=load.seconds + WARM_UP, warm_up=WARM_UP), server.pid)
+    await wrk.driven(replace(load, seconds=WARM_UP))
+    before = busy(server.pid)
+    outcome = await wrk.driven(load)
+    return Costed(outcome, (busy(server.pid) - before) / max(outcome.sent, 1))
 
 
-def _refused(outcome: Outcome) -> list[Row]:
-    return [Row("  not answered with 200", f"{outcome.refused:,} requests")] if outcome.refused else []
+def _plan(run: Run) -> None:
+    """Plan the events that the bench sends, as a company would that means it."""
+    client = Client(run.stack)
+    for name in sorted({*NAMES, "Order Completed"}):
+        client.call("ingest", "PUT", f"/v1/plan/track/{quote(name)}", {"mode": "enforce", "schema": SCHEMA})
+
+
+SCHEMA = {
+    "type": "object",
+    "required": ["product_id", "price", "currency"],
+    "properties": {
+        "product_id": {"type": "string", "minLength": 1},
+        "price": {"type": "number", "minimum": 0},
+        "currency": {"enum": ["EUR", "TRY", "USD"]},
+        "total": {"type": "number", "minimum": 0},
+        "products": {"type": "array", "items": {"type": "object", "required": ["product_id"]}},
+    },
+}
+
+
+def _remarks(outcome: Outcome | wrk.Driven) -> list[Row]:
+    refused = [Row("  not answered with 200", f"{outcome.refused:,} requests")] if outcome.refused else []
+    return refused if wrk.there() else [*refused, Row(f"  {wrk.MISSING}", "")]

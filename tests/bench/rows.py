@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.bench.load import Outcome
+from tests.bench.wrk import Driven
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ def per_second(count: float) -> str:
     return f"{count:,.0f} /s"
 
 
-def milliseconds(outcome: Outcome) -> str:
+def milliseconds(outcome: Outcome | Driven) -> str:
     """p50 and p99."""
     return " / ".join(f"{1000 * outcome.percentile(percent):.1f}" for percent in (50, 99)) + " ms"
 

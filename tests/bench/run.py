@@ -7,12 +7,13 @@ from typing import NamedTuple
 
 from tests.bench.load import Generator, Load, Outcome
 from tests.bench.stack import Stack, busy
+from tests.bench.wrk import Driven
 
 
 class Costed(NamedTuple):
     """What came back, and the seconds of a core that a request cost its server."""
 
-    outcome: Outcome
+    outcome: Outcome | Driven
     cost: float
 
 

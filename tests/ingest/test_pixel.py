@@ -204,6 +204,7 @@ async def test_without_the_right_key_nothing_is_kept(door: Door, somebody: str) 
         answer = await door.ask("GET", f"/v1/pixel/page?userId={somebody}{key}", auth=None)
         is_image(answer)
         assert (answer.status_code, answer.headers["temas-error"]) == (401, "unauthorized")
+        assert "www-authenticate" not in answer.headers  # who opens an e-mail must not be asked for a password
     assert await door.touchpoints(of=somebody) == []
     assert await door.rejected(holding=somebody.encode()) == []
 

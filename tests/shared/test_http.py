@@ -56,6 +56,16 @@ def _router() -> APIRouter:
     async def struct() -> Response:
         return Json(msgspec.Raw(b'{"a":1}'), status_code=201)
 
+    shelves, desk = APIRouter(prefix="/shelves"), APIRouter(prefix="/v1")
+
+    @shelves.get("/{shelf}")
+    async def shelf(shelf: str) -> dict[str, str]:
+        if shelf == "broken":
+            raise Invalid("it is broken")
+        return {"shelf": shelf}
+
+    desk.include_router(shelves)
+    router.include_router(desk, prefix="/desk")
     return router
 
 
@@ -190,6 +200,19 @@ async def test_requests_are_counted_by_template_never_by_address(client: httpx.A
     shown = (await client.get("/metrics")).text
     assert "temas_http_requests_total" in shown
     assert "ayse" not in shown.lower()
+
+
+async def test_a_route_of_a_router_within_routers_is_counted_by_its_whole_template(client: httpx.AsyncClient) -> None:
+    route = "/desk/v1/shelves/{shelf}"
+    before = [requests(*each) for each in (("GET", route, 200), ("GET", route, 400))]
+    unmatched = requests("GET", "unmatched", 404)
+    for path in ("a", "b", "broken", "a/b"):
+        await client.get(f"/desk/v1/shelves/{path}")
+    await client.get("/desk/v1/nothing/a")
+    after = [requests(*each) for each in (("GET", route, 200), ("GET", route, 400))]
+    assert [now - then for now, then in zip(after, before, strict=True)] == [2, 1]
+    assert requests("GET", "unmatched", 404) == unmatched + 2
+    assert requests("GET", "/shelves/{shelf}", 200) == 0
 
 
 async def test_failures_are_counted_with_the_status_that_was_answered(client: httpx.AsyncClient) -> None:

@@ -14,7 +14,7 @@ from prometheus_client import REGISTRY
 from pydantic import SecretStr
 
 from shared.health import Health
-from shared.hot import Answer, Headers
+from shared.hot import Answer, Headers, Later, lines
 from shared.http import create_app, server
 from shared.protocol import HEAD_BYTES
 from shared.settings import ServiceSettings
@@ -27,26 +27,37 @@ SECONDS = 0.5
 
 
 class Echo:
-    """A hot address that gives back what it was sent; `wait` is awaited before it does."""
+    """A hot address that gives back what it was sent; the answer waits for `wait`."""
 
     route = "/hot"
 
     def __init__(self) -> None:
         self.held = 0
         self.asked = 0
-        self.wait = asyncio.Event()
-        self.wait.set()
+        self.wait: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.goes_on()
 
     def refusal(self, headers: Headers, size: int, held: int) -> Answer | None:
         self.held = held
-        return Answer(413, [], b"too large") if size > LARGEST or held > MOST else None
+        return Answer(413, b"", b"too large") if size > LARGEST or held > MOST else None
 
-    async def answer(self, headers: Headers, query: bytes, body: bytes) -> Answer:
+    def answer(self, headers: Headers, query: bytes, body: bytes) -> Answer | Later:
         self.asked += 1
         if body == b"crash":
             raise ZeroDivisionError
-        await self.wait.wait()
-        return Answer(200, [(b"query", query)], body)
+        return Later(self.wait, lambda: self._echo(query, body))
+
+    def _echo(self, query: bytes, body: bytes) -> Answer:
+        if body == b"crash later":
+            raise ZeroDivisionError
+        return Answer(200, lines([("query", query.decode())]), body)
+
+    def waits(self) -> None:
+        self.wait = asyncio.get_running_loop().create_future()
+
+    def goes_on(self) -> None:
+        if not self.wait.done():
+            self.wait.set_result(None)
 
 
 class Client:
@@ -108,7 +119,7 @@ async def place() -> AsyncIterator[Place]:
     serving = asyncio.create_task(running.serve())
     await until(lambda: _started(running))
     yield Place(port, echo)
-    echo.wait.set()
+    echo.goes_on()
     running.should_exit = True
     await serving
 
@@ -149,10 +160,10 @@ async def test_a_body_comes_in_pieces_and_a_query_stays_as_it_is(place: Place) -
 
 
 async def test_requests_sent_before_the_first_is_answered_are_answered_in_order(place: Place) -> None:
-    place.echo.wait.clear()
+    place.echo.waits()
     async with place.client() as client:
         await client.send(request(b"1") + request(b"2") + request(b"3", "/cold") + request(b"4"))
-        place.echo.wait.set()
+        place.echo.goes_on()
         said = [(await client.answer())[2] for _ in range(4)]
     assert said == [b"1", b"2", json.dumps({"body": "3"}, separators=(",", ":")).encode(), b"4"]
 
@@ -174,9 +185,10 @@ async def test_a_client_that_wants_no_other_request_is_hung_up_on(place: Place) 
         assert await client.closed()
 
 
-async def test_what_goes_wrong_inside_is_told_as_json(place: Place) -> None:
+@pytest.mark.parametrize("body", [b"crash", b"crash later"])
+async def test_what_goes_wrong_inside_is_told_as_json(place: Place, body: bytes) -> None:
     async with place.client() as client:
-        await client.send(request(b"crash"))
+        await client.send(request(body))
         status, _, said = await client.answer()
         assert (status, json.loads(said)["code"]) == (500, "internal_error")
         await client.send(request(b"fine"))
@@ -281,12 +293,12 @@ async def test_a_head_without_end_is_431(place: Place, sent: bytes) -> None:
 
 @pytest.mark.parametrize("path", ["/hot", "/cold"])
 async def test_a_client_that_has_said_all_still_gets_its_answer(place: Place, path: str) -> None:
-    place.echo.wait.clear()
+    place.echo.waits()
     async with place.client() as client:
         await client.send(request(b"all", path))
         client.writer.write_eof()
         await asyncio.sleep(0.05)
-        place.echo.wait.set()
+        place.echo.goes_on()
         status, _, said = await client.answer()
         assert status == 200
         assert b"all" in said
@@ -294,11 +306,11 @@ async def test_a_client_that_has_said_all_still_gets_its_answer(place: Place, pa
 
 
 async def test_a_client_that_leaves_before_its_answer_harms_nobody(place: Place) -> None:
-    place.echo.wait.clear()
+    place.echo.waits()
     async with place.client() as leaving:
         await leaving.send(request(b"bye"))
     await asyncio.sleep(0.05)
-    place.echo.wait.set()
+    place.echo.goes_on()
     async with place.client() as client:
         await client.send(request(b"hello"))
         assert (await client.answer())[0] == 200

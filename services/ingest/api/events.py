@@ -15,7 +15,7 @@ from services.ingest.domain.binding import reader
 from services.ingest.service.opening import Sending
 from services.ingest.service.taking import Ingest
 from services.ingest.settings import Settings
-from shared.hot import Answer, Headers, Hot
+from shared.hot import Answer, Headers, Hot, Later, lines
 
 PATH = "/events"
 
@@ -39,14 +39,14 @@ class Events(Tracking):
 class Asked(Preflight):
     """What a browser asks, or a webhook."""
 
-    async def answer(self, headers: Headers, query: bytes, body: bytes) -> Answer:
+    def answer(self, headers: Headers, query: bytes, body: bytes) -> Answer | Later:
         if b"webhook-request-origin" in headers:
-            allowed = [(b"webhook-allowed-origin", b"*"), (b"webhook-allowed-rate", b"*"), (b"allow", b"POST")]
-            return Answer(200, allowed, b"")
-        return Answer(200, _PREFLIGHT, b"")
+            allowed = [("webhook-allowed-origin", "*"), ("webhook-allowed-rate", "*"), ("allow", "POST")]
+            return Answer(200, lines(allowed), b"")
+        return Answer(200, lines(_PREFLIGHT), b"")
 
 
-_NAMED = ", ".join(f"ce-{name}" for name in ATTRIBUTES).encode()
+_NAMED = ", ".join(f"ce-{name}" for name in ATTRIBUTES)
 _PREFLIGHT = [
-    (name, value + b", " + _NAMED if name == b"access-control-allow-headers" else value) for name, value in PREFLIGHT
+    (name, f"{value}, {_NAMED}" if name == "access-control-allow-headers" else value) for name, value in PREFLIGHT
 ]

@@ -10,26 +10,29 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 
-import msgspec
 from msgspec.structs import replace
 
-from services.ingest.api.tracking import CALLS, Preflight, Tracking
+from services.ingest.api.tracking import CALLS, CORS, Preflight, Tracking, told
 from services.ingest.domain.pixel import read
 from services.ingest.service.opening import Sending
-from services.ingest.service.taking import Ingest
+from services.ingest.service.taking import Ingest, Receipt
 from services.ingest.settings import Settings
-from shared.hot import Answer, Headers, Hot
+from shared.errors import TemasError
+from shared.hot import Answer, Headers, Hot, Later, lines
 
 GIF = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAICRAEAOw==")
 
 # Kept by nobody: an image that is looked at again is another call.
-IMAGE = [
-    (b"content-type", b"image/gif"),
-    (b"cache-control", b"no-store, no-cache, must-revalidate, max-age=0"),
-    (b"pragma", b"no-cache"),
-    (b"expires", b"0"),
-    (b"cross-origin-resource-policy", b"cross-origin"),
-]
+IMAGE = lines(
+    [
+        ("content-type", "image/gif"),
+        ("cache-control", "no-store, no-cache, must-revalidate, max-age=0"),
+        ("pragma", "no-cache"),
+        ("expires", "0"),
+        ("cross-origin-resource-policy", "cross-origin"),
+        *(header for header in CORS if header[0] != "content-type"),
+    ]
+)
 PATHS = {
     path: CALLS[call] for call in dict.fromkeys(CALLS.values()) for path in (f"/v1/pixel/{call}", f"/pixel/v1/{call}")
 }
@@ -44,19 +47,20 @@ def pixels(ingest: Callable[[], Ingest], settings: Settings) -> dict[tuple[str, 
 class Glance(Preflight):
     """Who asks for the head of an image (scanners of mail do) has not looked at it: that is no call."""
 
-    async def answer(self, headers: Headers, query: bytes, body: bytes) -> Answer:
+    def answer(self, headers: Headers, query: bytes, body: bytes) -> Answer | Later:
         return Answer(200, IMAGE, b"")
 
 
 class Pixel(Tracking):
     """The address of an image."""
 
-    async def answer(self, headers: Headers, query: bytes, body: bytes) -> Answer:
-        told = await super().answer(headers, query, b"")
-        more = [header for header in told.headers if header[0] != b"content-type"]
-        if told.status != 200:
-            more.append((b"temas-error", msgspec.json.decode(told.body)["code"].encode()))
-        return Answer(told.status, [*IMAGE, *more], GIF)
+    def taken(self, receipt: Receipt) -> Answer:
+        return Answer(200, IMAGE + told(receipt), GIF)
+
+    def refused(self, error: TemasError) -> Answer:
+        # Asked to authenticate, a browser would ask the person who looks at the page.
+        headers = [header for header in error.headers.items() if header[0] != "WWW-Authenticate"]
+        return Answer(error.status, IMAGE + lines([*headers, ("temas-error", error.code)]), GIF)
 
     def _sending(self, headers: Headers, query: bytes, body: bytes) -> Sending:
         return replace(super()._sending(headers, query, body), read=read, body=query, encoding="")

@@ -6,8 +6,9 @@ carries the headers of CORS, errors as well: a script could not read them else.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
-from urllib.parse import parse_qs
+from urllib.parse import unquote_plus
 
 import msgspec
 
@@ -15,11 +16,11 @@ from services.ingest import metrics
 from services.ingest.domain.bodies import batch, single
 from services.ingest.errors import Busy, TooLarge
 from services.ingest.service.opening import Sending
-from services.ingest.service.taking import Ingest, Receipt
+from services.ingest.service.taking import Ingest, Receipt, Taken
 from services.ingest.settings import Settings
 from shared.errors import TemasError
 from shared.events import CallType
-from shared.hot import Answer, Headers, Hot
+from shared.hot import Answer, Headers, Hot, Later, lines
 from shared.tracing import traceparent
 
 BATCH_PATHS = ("/v1/batch", "/v1/b", "/v1/import", "/beacon/v1/batch")
@@ -28,24 +29,23 @@ CALLS: Mapping[str, CallType] = {
     "t": "track", "i": "identify", "p": "page", "s": "screen", "g": "group", "a": "alias",
 }  # fmt: skip
 
-Pairs = list[tuple[bytes, bytes]]
-
 # By name: `*` does not cover Authorization.
-CORS: Pairs = [
-    (b"content-type", b"application/json"),
-    (b"access-control-allow-origin", b"*"),
-    (b"access-control-expose-headers", b"Temas-Position, Temas-Rejected, Retry-After"),
+CORS = [
+    ("content-type", "application/json"),
+    ("access-control-allow-origin", "*"),
+    ("access-control-expose-headers", "Temas-Position, Temas-Rejected, Retry-After"),
 ]
-PREFLIGHT: Pairs = [
+PREFLIGHT = [
     *CORS,
-    (b"access-control-allow-methods", b"POST, OPTIONS"),
+    ("access-control-allow-methods", "POST, OPTIONS"),
     (
-        b"access-control-allow-headers",
-        b"authorization, content-type, content-encoding, anonymousid, sentat, traceparent, x-retry-count, "
-        b"rsa-retry-attempt, rsa-retry-reason, rsa-since-first-attempt, rsa-since-last-attempt",
+        "access-control-allow-headers",
+        "authorization, content-type, content-encoding, anonymousid, sentat, traceparent, x-retry-count, "
+        "rsa-retry-attempt, rsa-retry-reason, rsa-since-first-attempt, rsa-since-last-attempt",
     ),
-    (b"access-control-max-age", b"86400"),
+    ("access-control-max-age", "86400"),
 ]
+HEAD = lines(CORS)
 # Exactly this, with exactly 200: some clients take any other success for a failure, and send again.
 SUCCESS = b'{"success": true}'
 
@@ -70,17 +70,31 @@ class Tracking:
 
     def refusal(self, headers: Headers, size: int, held: int) -> Answer | None:
         if size > self.largest:
-            return refused(TooLarge(f"a body may have {self.largest} bytes: send smaller batches"))
+            return self.refused(TooLarge(f"a body may have {self.largest} bytes: send smaller batches"))
         if held > self.most:
-            return refused(Busy("too much is arriving at once: send this again in a moment"))
+            return self.refused(Busy("too much is arriving at once: send this again in a moment"))
         return None
 
-    async def answer(self, headers: Headers, query: bytes, body: bytes) -> Answer:
+    def answer(self, headers: Headers, query: bytes, body: bytes) -> Answer | Later:
         metrics.BODY_BYTES.observe(len(body))
         try:
-            return taken(await self.ingest().take(self._sending(headers, query, body)))
+            taking = self.ingest().take(self._sending(headers, query, body))
         except TemasError as error:
-            return refused(error)
+            return self.refused(error)
+        return Later(taking.future, lambda: self._concluded(taking))
+
+    def _concluded(self, taking: Taken) -> Answer:
+        try:
+            return self.taken(taking.receipt())
+        except TemasError as error:
+            return self.refused(error)
+
+    def taken(self, receipt: Receipt) -> Answer:
+        """Where the touchpoints stand, and how many calls were put aside: never is one dropped in silence."""
+        return Answer(200, HEAD + told(receipt), SUCCESS)
+
+    def refused(self, error: TemasError) -> Answer:
+        return Answer(error.status, HEAD + lines(error.headers.items()), msgspec.json.encode(error.body()))
 
     def _sending(self, headers: Headers, query: bytes, body: bytes) -> Sending:
         return Sending(
@@ -89,7 +103,7 @@ class Tracking:
             call=self.call,
             encoding=text(headers, b"content-encoding"),
             authorization=text(headers, b"authorization"),
-            query_key=parse_qs(query.decode("latin-1")).get("writeKey", [None])[0] if query else None,
+            query_key=written(query),
             origin=text(headers, b"origin") or None,
             user_agent=text(headers, b"user-agent"),
             traceparent=traceparent(text(headers, b"traceparent")),
@@ -105,24 +119,24 @@ class Preflight:
     def refusal(self, headers: Headers, size: int, held: int) -> Answer | None:
         return None
 
-    async def answer(self, headers: Headers, query: bytes, body: bytes) -> Answer:
-        return Answer(200, PREFLIGHT, b"")
+    def answer(self, headers: Headers, query: bytes, body: bytes) -> Answer | Later:
+        return Answer(200, lines(PREFLIGHT), b"")
 
 
 def text(headers: Headers, name: bytes) -> str:
     return headers.get(name, b"").decode("latin-1")
 
 
-def taken(receipt: Receipt) -> Answer:
-    """Where the touchpoints stand, and how many calls were put aside: never is one dropped in silence."""
-    told = CORS
-    if receipt.position:
-        told = [*told, (b"temas-position", receipt.position.encode())]
-    if receipt.rejected:
-        told = [*told, (b"temas-rejected", str(receipt.rejected).encode())]
-    return Answer(200, told, SUCCESS)
+# Sought, and not read: an address has room for thousands of fields, and who sends them needs no key.
+_WRITE_KEY = re.compile(rb"(?:^|&)writeKey=([^&]+)")
 
 
-def refused(error: TemasError) -> Answer:
-    headers = [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
-    return Answer(error.status, [*CORS, *headers], msgspec.json.encode(error.body()))
+def written(query: bytes) -> str | None:
+    """The `writeKey` of an address, if it has one."""
+    found = _WRITE_KEY.search(query) if query else None
+    return unquote_plus(found[1].decode("latin-1")) if found else None
+
+
+def told(receipt: Receipt) -> bytes:
+    position = b"temas-position: %b\r\n" % receipt.position.encode() if receipt.position else b""
+    return position + (b"temas-rejected: %d\r\n" % receipt.rejected if receipt.rejected else b"")

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Raw
 
 from services.ingest.domain.attributes import is_json, media_type
-from services.ingest.domain.bodies import Parcel, cleaned
+from services.ingest.domain.bodies import Parcel, cleaned, unmarked
 from services.ingest.domain.bounds import BATCH_CALLS
 from services.ingest.domain.cloudevents import CONTENT, translated
 from shared.events import Reason
@@ -46,13 +46,14 @@ def reader(headers: Headers) -> Callable[[bytes], Parcel]:
 
 def structured(body: bytes) -> Parcel:
     """The one event that `body` is."""
-    return _parcel([(translated(body), body)])
+    event = unmarked(body)
+    return _parcel([(translated(event), event)])
 
 
 def batched(body: bytes) -> Parcel:
     """The events in the JSON array that `body` is; one that is wrong is refused by itself."""
     try:
-        events = _events.decode(cleaned(body))
+        events = _events.decode(cleaned(unmarked(body)))
     except (ValueError, RecursionError) as error:
         code = "wrong_type" if isinstance(error, msgspec.ValidationError) else "malformed_json"
         return _refused(body, code, f"a batch is a JSON array of events: {error}")
@@ -133,10 +134,10 @@ def _data(declared: str, body: bytes) -> dict[str, object]:
     """`body` as the member that it is in the JSON format."""
     if not body:
         return {}
-    if _is_json(declared, body):
-        return {"data": Raw(body.strip())}
-    if _TEXT.fullmatch(media_type(declared)) and (text := _read(declared, body)) is not None:
-        return {"data": text}
+    if _is_json(declared, text := unmarked(body)):
+        return {"data": Raw(text.strip())}
+    if _TEXT.fullmatch(media_type(declared)) and (written := _read(declared, body)) is not None:
+        return {"data": written}
     return {"data_base64": base64.b64encode(body).decode()}
 
 

@@ -6,6 +6,7 @@ The body is what it is, whatever its `Content-Type` says. Nothing here raises: w
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -80,10 +81,18 @@ def batch(body: bytes) -> Parcel | Reason:
 
 
 def _tolerant(read: Read, body: bytes) -> Parcel | Reason:
+    body = unmarked(body)
     found = read(body)
     if isinstance(found, Reason) and (tidy := cleaned(body)) is not body:
-        return read(tidy)  # one half of a surrogate pair would have made a whole batch unreadable
+        found = read(tidy)  # one half of a surrogate pair would have made a whole batch unreadable
+    if isinstance(found, Reason) and b"\0" in body[:4]:
+        return Reason("$", "malformed_encoding", "the body is not in UTF-8: this looks like UTF-16 or UTF-32")
     return found
+
+
+def unmarked(body: bytes) -> bytes:
+    """`body` without the mark that Windows sets before UTF-8: it says nothing, and JSON does not begin like that."""
+    return body.removeprefix(codecs.BOM_UTF8)
 
 
 def write_key(parcel: Parcel) -> object:
@@ -158,8 +167,8 @@ _UNWRITABLE = re.compile(
 )
 
 
-def cleaned(text: bytes) -> bytes:
+def cleaned(text: bytes, instead: bytes = rb"\ufffd") -> bytes:
     """JSON `text` with U+FFFD in place of what can't be written; `text` itself where there is nothing of the kind."""
     if b"\\" not in text or not _SUSPECT.search(text):
         return text
-    return _UNWRITABLE.sub(lambda found: found[1] or rb"\ufffd", text)
+    return _UNWRITABLE.sub(lambda found: found[1] or instead, text)

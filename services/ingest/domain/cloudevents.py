@@ -20,15 +20,18 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Raw
 
 from services.ingest.domain.attributes import faults, is_json, timestamp
-from services.ingest.domain.bodies import cleaned
+from services.ingest.domain.bodies import cleaned, unmarked
 from services.ingest.domain.bounds import EVENT_BYTES, KEPT_REASONS
 from services.ingest.domain.calls import CALL_TYPES, NAME_LENGTH, NOTHING, decode_object
 from shared.events import Reason
@@ -88,6 +91,12 @@ class _Unusable(Exception):
         self.reasons = reasons[:KEPT_REASONS]
 
 
+_CONTROL = rb"\u0001"
+"""In place of what text may not hold, so that it shows in which attribute that was: none may hold this either."""
+
+_TOO_DEEP = Reason("$", "too_deep", "the event is nested too deeply to be read")
+
+
 # --- opening ---------------------------------------------------------------------------------------------------------
 
 
@@ -96,13 +105,15 @@ def _opened(event: bytes) -> _Event:
         raise _Unusable(Reason("$", "too_large", f"an event may have {EVENT_BYTES} bytes, this one has {len(event)}"))
     text = cleaned(event)
     members = _decoded(text)
-    attributes = _attributes(members, event, tidy=text is event)
+    shown = members if text is event else _decoded(cleaned(event, _CONTROL))
+    values = {name: _plain(raw) for name, raw in shown.items() if name not in CONTENT}
+    attributes = {name: value for name, value in values.items() if value is not None}
     data, opaque, wrong = None, None, None
     try:
         data, opaque = _content(members, attributes.get("datacontenttype"))
     except _Unusable as error:
         wrong = error.reasons
-    if reasons := (*_repeated(text, members), *faults(attributes), *(wrong or ())):
+    if reasons := tuple(islice(chain(_repeated(text, members), faults(attributes), wrong or ()), KEPT_REASONS)):
         raise _Unusable(*reasons)
     return _Event(attributes, data, opaque)
 
@@ -111,7 +122,7 @@ def _decoded(text: bytes) -> dict[str, Raw]:
     try:
         return _members.decode(text)
     except RecursionError:
-        raise _Unusable(Reason("$", "too_deep", "the event is nested too deeply to be read")) from None
+        raise _Unusable(_TOO_DEEP) from None
     except msgspec.ValidationError:
         hint = "an event is a JSON object; several are a batch, application/cloudevents-batch+json"
         raise _Unusable(Reason("$", "not_an_object", hint)) from None
@@ -119,15 +130,6 @@ def _decoded(text: bytes) -> dict[str, Raw]:
         raise _Unusable(Reason("$", "malformed_encoding", "the event is not in UTF-8")) from None
     except msgspec.DecodeError as error:
         raise _Unusable(Reason("$", "malformed_json", f"the event is no JSON: {error}")) from None
-
-
-def _attributes(members: Mapping[str, Raw], event: bytes, *, tidy: bool) -> dict[str, Any]:
-    """Those that are set. Where `event` had to be cleaned the standard library reads it: it shows what was replaced."""
-    if tidy:
-        values = {name: _plain(raw) for name, raw in members.items() if name not in CONTENT}
-    else:
-        values = {name: value for name, value in json.loads(event).items() if name not in CONTENT}
-    return {name: value for name, value in values.items() if value is not None}
 
 
 def _plain(raw: Raw) -> Any:
@@ -141,12 +143,26 @@ def _plain(raw: Raw) -> Any:
 
 def _repeated(text: bytes, members: Mapping[str, Raw]) -> Iterator[Reason]:
     """Attributes that are there twice, of which decoding would take the last in silence."""
-    if not any(text.count(b'"%b"' % name.encode()) > 1 for name in members):
+    written = Counter(_WRITTEN_NAME.findall(text))
+    if all(times == 1 for name, times in written.items() if name.decode() in members):
         return
-    names = [name for name, _ in json.loads(text, object_pairs_hook=list)]
-    for name in members:
-        if names.count(name) > 1:
-            yield Reason(f"$.{name}", "repeated", f"{name} is there {names.count(name)} times: give it once")
+    for name, times in Counter(_names(text)).items():
+        if times > 1 and name in members:
+            yield Reason(f"$.{name[:100]}", "repeated", f"{name[:100]} is there {times} times: give it once")
+
+
+_WRITTEN_NAME = re.compile(rb'"([a-z0-9_]+)"\s*:')  # in data, too
+
+
+def _names(text: bytes) -> list[str]:
+    """Those of all members, each as often as it is there."""
+    plain = text.decode(errors="replace")
+    try:
+        return [name for name, _ in json.loads(plain, object_pairs_hook=list, parse_int=str, parse_float=str)]
+    except RecursionError:
+        raise _Unusable(_TOO_DEEP) from None
+    except ValueError as error:
+        raise _Unusable(Reason("$", "malformed_json", f"the event is no JSON: {error}")) from None
 
 
 def _content(members: Mapping[str, Raw], declared: Any) -> tuple[Raw | None, str | None]:
@@ -167,7 +183,7 @@ def _content(members: Mapping[str, Raw], declared: Any) -> tuple[Raw | None, str
 def _unpacked(held: bytes, packed: str, declared: Any) -> tuple[Raw | None, str | None]:
     if isinstance(declared, str) and not is_json(declared):
         return None, packed
-    text = cleaned(held).strip()
+    text = unmarked(cleaned(held)).strip()
     try:
         _any.decode(text)
     except (ValueError, RecursionError) as error:
@@ -279,7 +295,7 @@ def _context(event: _Event, call: Fields, external: list[dict[str, str]]) -> Fie
     """The call's own, with what else the event says of itself."""
     try:
         context = decode_object(call.get("context", NOTHING))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise _Unusable(Reason("$.data.context", "wrong_type", "context must be an object, or left out")) from None
     context["cloudevent"] = {name: value for name, value in event.attributes.items() if name not in _OURS}
     if channel := event.attributes.get("channel"):

@@ -5,6 +5,7 @@ Only calls that have been found unusable come here, so it takes its time and loo
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from itertools import chain, islice
 from typing import Any
@@ -15,6 +16,7 @@ from msgspec import Raw
 from services.ingest.domain.bounds import DEPTH, EVENT_BYTES, KEPT_REASONS, deeper, enormous
 from services.ingest.domain.calls import CALL_TYPES, NAME_LENGTH, Id, Name, Sent, decode_call, decode_object, named
 from services.ingest.domain.moments import moment
+from services.ingest.domain.paths import json_path
 from shared.events import Reason
 
 _TEXTS = ("type", "event", "name", "category")
@@ -61,23 +63,35 @@ def _form(text: bytes) -> Iterator[Reason]:
         return
     try:
         text.decode()
-        decoded = _any.decode(text)
+        decoded = _decoded(text)
     except UnicodeDecodeError:
         yield Reason("$", "malformed_encoding", "the call is not in UTF-8")
-    except msgspec.ValidationError:
-        return  # a number that is out of range: looking at the fields tells where
-    except (msgspec.DecodeError, RecursionError) as error:
+    except RecursionError:
+        yield _TOO_DEEP
+    except ValueError as error:
         yield Reason("$", "malformed_json", f"the call is no JSON: {error}")
     else:
         if not isinstance(decoded, dict):
             yield Reason("$", "not_an_object", "a call is a JSON object")
         elif deeper(decoded, DEPTH):
-            yield Reason("$", "too_deep", f"a call may be nested {DEPTH} levels deep: send what is deeper as text")
+            yield _TOO_DEEP
+
+
+_TOO_DEEP = Reason("$", "too_deep", f"a call may be nested {DEPTH} levels deep: send what is deeper as text")
+
+
+def _decoded(text: bytes) -> object:
+    """What `text` holds. Where a number in it is out of range all are text: looking at the fields tells which it is."""
+    try:
+        return _any.decode(text)
+    except msgspec.ValidationError:
+        _fields.decode(text)  # the other reader takes NaN for JSON
+        return json.loads(text, parse_int=str, parse_float=str)
 
 
 def _content(text: bytes, kind: str | None) -> Iterator[Reason]:
     fields = _fields.decode(text)
-    wrong = {name: found for name, raw in fields.items() if (found := list(_wrong(name, raw)))}
+    wrong = {name: found for name, raw in fields.items() if (found := list(islice(_wrong(name, raw), KEPT_REASONS)))}
     yield from chain.from_iterable(wrong.values())
     right = {name: raw for name, raw in fields.items() if name not in wrong}
     call = decode_call(msgspec.json.encode(right))
@@ -96,6 +110,8 @@ def _wrong(name: str, raw: Raw) -> Iterator[Reason]:
         yield from _wrong_object(name, raw)
     elif name in _TIMES and not _is_moment(raw):
         yield Reason(f"$.{name}", "invalid_timestamp", f"{name} must be a moment such as 2026-03-01T10:00:00.000Z")
+    elif not _calculable(raw):
+        yield _no_number(name)
 
 
 def _wrong_object(name: str, raw: Raw) -> Iterator[Reason]:
@@ -105,9 +121,9 @@ def _wrong_object(name: str, raw: Raw) -> Iterator[Reason]:
         if not bytes(raw).lstrip().startswith(b"{"):
             yield _mistyped(name, "an object")
             return
-        yield from (_no_number(f"{name}.{key}") for key, each in _fields.decode(raw).items() if not _reads(_any, each))
+        yield from (_no_number(name, key) for key, each in _fields.decode(raw).items() if not _reads(_any, each))
     else:
-        yield from (_no_number(f"{name}.{key}") for key, each in held.items() if enormous(each))
+        yield from (_no_number(name, key) for key, each in held.items() if enormous(each))
 
 
 def _reads(decoder: msgspec.json.Decoder[Any], raw: Raw) -> bool:
@@ -116,6 +132,11 @@ def _reads(decoder: msgspec.json.Decoder[Any], raw: Raw) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _calculable(raw: Raw) -> bool:
+    """Whether all numbers in it can be calculated with."""
+    return _reads(_any, raw) and not enormous(_any.decode(raw))
 
 
 def _is_moment(raw: Raw) -> bool:
@@ -140,8 +161,10 @@ def _mistyped(field: str, wanted: str) -> Reason:
     return Reason(f"$.{field}", "wrong_type", f"{field} must be {wanted}, or left out")
 
 
-def _no_number(field: str) -> Reason:
-    return Reason(f"$.{field}", "number_out_of_range", f"{field} holds a number that is too large: send it as text")
+def _no_number(*steps: str) -> Reason:
+    path = json_path("$", steps)
+    sentence = f"{path.removeprefix('$.')} holds a number that is too large: send it as text"
+    return Reason(path, "number_out_of_range", sentence)
 
 
 def _shown(value: str | None) -> str:

@@ -19,6 +19,7 @@ import msgspec
 
 from services.ingest.domain.bodies import Parcel, single
 from services.ingest.domain.bounds import DEPTH, EVENT_BYTES
+from services.ingest.domain.paths import PATH_LENGTH, cut
 from shared.events import Reason
 
 QUERY_BYTES = EVENT_BYTES * 3 // 2
@@ -103,7 +104,7 @@ def _lead(call: dict[str, Any], way: Sequence[str], value: str) -> None:
     for place, step in enumerate(way[:-1], start=1):
         held = held.setdefault(step, {})
         if not isinstance(held, dict):
-            path = ".".join(way[:place])
+            path = cut(".".join(way[:place]), PATH_LENGTH)
             raise _Unreadable(f"$.{path}", "contradiction", f"{path} is a value and has parts: give one of them")
     held[way[-1]] = value
 

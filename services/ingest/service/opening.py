@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import NamedTuple, NoReturn
 
 import msgspec
@@ -107,11 +108,12 @@ _KEEPS_NOTHING: Mapping[str, type[TemasError]] = {"too_large": TooLarge, "unknow
 
 def invalid(refused: Sequence[tuple[str, tuple[Reason, ...]]]) -> Invalid:
     """What the client is told where nothing can be used: each bad field by its path, the first ones in words."""
-    details = [
+    told = (
         {"path": place + reason.path.removeprefix("$"), "code": reason.code, "message": reason.message}
         for place, reasons in refused
         for reason in reasons
-    ]
+    )
+    details = list(islice(told, MOST_DETAILS))
+    others = sum(len(reasons) for _, reasons in refused) - 1
     first = f"{details[0]['path']}: {details[0]['message']}"
-    more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
-    return Invalid(first + more, details=details[:MOST_DETAILS])
+    return Invalid(first + (f" (and {others} more)" if others else ""), details=details)

@@ -29,8 +29,9 @@ log = structlog.get_logger(__name__)
 EVERY = 1.0
 """Seconds between two looks at the database."""
 
-REMEMBERED = 10_000
-"""Authorization headers whose key is known without decoding them; Basic has room for any password beside a key."""
+REMEMBERED, LONGEST = 10_000, 200
+"""Authorization headers whose key is known without decoding them, and their characters: Basic has room for any password
+beside a key, and ten thousand long ones would fill the memory."""
 
 WEB, SERVER = "web", "server"
 """The sources of the two keys that settings give."""
@@ -53,10 +54,15 @@ class Snapshot:
         """The key in an `Authorization` header that was seen before, else the one that is found in it."""
         key = self._by_header.get(authorization)
         if key is None and (text := credential(authorization)) is not None and (key := self.key(text)) is not None:
-            if len(self._by_header) >= REMEMBERED:
-                self._by_header.clear()
-            self._by_header[authorization] = key
+            self._remember(authorization, key)
         return key
+
+    def _remember(self, authorization: str, key: Key) -> None:
+        if len(authorization) > LONGEST:
+            return
+        if len(self._by_header) >= REMEMBERED:
+            self._by_header.clear()
+        self._by_header[authorization] = key
 
 
 class Registry:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from functools import cache
 from time import monotonic, perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from msgspec import Raw
 from msgspec.structs import replace
@@ -27,7 +28,7 @@ from services.ingest.settings import Settings
 from shared.clock import Clock
 from shared.errors import Unavailable
 from shared.events import Reason, encode
-from shared.kafka import Log, token
+from shared.kafka import Appended, Log, Position, token
 
 _accepted = cache(metrics.ACCEPTED.labels)  # to find a series by its labels takes longer than to count
 
@@ -68,6 +69,32 @@ class Outcome(NamedTuple):
         return sum([len(key) + len(value) for key, value in records])
 
 
+class Taken:
+    """A request that is being taken. Once `future` is done, `receipt` says what became of it."""
+
+    def __init__(self, ingest: Ingest, outcome: Outcome, appended: Appended) -> None:
+        self.ingest = ingest
+        self.outcome = outcome
+        self.appended = appended
+        self.began = perf_counter()
+
+    @property
+    def future(self) -> asyncio.Future[Any]:
+        return self.appended.future
+
+    def receipt(self) -> Receipt:
+        """To be asked once, when Kafka has acknowledged all of it, or has not.
+
+        Raises Invalid where nothing of it could be used, and it is kept all the same: clients throw away what gets a
+        400. Raises LogUnavailable.
+        """
+        metrics.LOG_SECONDS.observe(perf_counter() - self.began)
+        positions, refusals = self.ingest.settle(self.outcome, self.appended), self.outcome.refusals
+        if refusals and not positions:
+            raise invalid([(each.path, each.refused.reasons) for each in refusals])
+        return Receipt(token(positions), rejected=len(refusals))
+
+
 class Ingest:
     """What clients can do with ingest: `take`."""
 
@@ -91,22 +118,14 @@ class Ingest:
         self.fresh_id = fresh_id
         self.shares = Shares(settings.kafka.waiting_limit)
 
-    async def take(self, sending: Sending) -> Receipt:
-        """Keep all of `sending`: what can be used as touchpoints, the rest as rejected, each with its reasons.
+    def take(self, sending: Sending) -> Taken:
+        """Begin to keep all of `sending`: what can be used as touchpoints, the rest as rejected, each with its reasons.
 
-        Returns once Kafka has acknowledged both. A batch of which anything can be used is taken. Raises Invalid where
-        nothing of it can be, and keeps it all the same: clients throw away what gets a 400. Raises LogUnavailable; and
-        Unauthorized, Forbidden, TooManyCalls, TooLarge, UnknownEncoding and Starting, which keep nothing.
+        A batch of which anything can be used is taken. Raises what keeps nothing: Unauthorized, Forbidden,
+        TooManyCalls, TooLarge, UnknownEncoding, Busy and Starting, and LogUnavailable where Kafka is known to be away.
         """
         outcome = self._decided(sending)
-        del sending
-
-        position = await self._kept(outcome)
-
-        self._count(outcome)
-        if outcome.refusals and not outcome.records:
-            raise invalid([(each.path, each.refused.reasons) for each in outcome.refusals])
-        return Receipt(position, rejected=len(outcome.refusals))
+        return Taken(self, outcome, self._kept(outcome))
 
     def _decided(self, sending: Sending) -> Outcome:
         now, snapshot = self.clock(), self.registry.current
@@ -146,25 +165,41 @@ class Ingest:
                 refusals.append(Refusal(parcel.path(place), each, (key, record)))
         return refusals
 
-    async def _kept(self, outcome: Outcome) -> str:
-        """The position of the touchpoints, once both topics have what is theirs.
+    def _kept(self, outcome: Outcome) -> Appended:
+        """The touchpoints on their way into the log; the rejected are there before them.
 
-        The rejected go first. Should only they arrive, the retry repeats them, where a person sees it; touchpoints
-        without ids of their own would count twice.
+        Should only these arrive, the retry repeats them, where a person sees it; touchpoints without ids of their own
+        would count twice.
         """
-        source, size = outcome.source.name, outcome.size
-        self.shares.take(source, size)
-        began = perf_counter()
+        self.shares.take(outcome.source.name, outcome.size)
         try:
-            if outcome.refusals:
-                await self.rejected.append([each.record for each in outcome.refusals])
-            return token(await self.touchpoints.append(outcome.records)) if outcome.records else ""
+            if not outcome.refusals:
+                return self.touchpoints.put(outcome.records)
+            both = asyncio.get_running_loop().create_task(self._rejected_first(outcome))
+            return Appended(both, both.result)
         except Unavailable:
-            self.counts.quotas.give_back(outcome.source, outcome.calls, outcome.day)  # its client sends them again
+            self._let_go(outcome)
             raise
-        finally:
-            self.shares.give_back(source, size)
-            metrics.LOG_SECONDS.observe(perf_counter() - began)
+
+    async def _rejected_first(self, outcome: Outcome) -> list[Position]:
+        await self.rejected.append([each.record for each in outcome.refusals])
+        return await self.touchpoints.append(outcome.records) if outcome.records else []
+
+    def _let_go(self, outcome: Outcome) -> None:
+        """It was not taken after all; its client sends it again."""
+        self.shares.give_back(outcome.source.name, outcome.size)
+        self.counts.quotas.give_back(outcome.source, outcome.calls, outcome.day)
+
+    def settle(self, outcome: Outcome, appended: Appended) -> list[Position]:
+        """The positions of what was kept, which is counted now. Raises LogUnavailable."""
+        try:
+            positions = appended.positions()
+        except Unavailable:
+            self._let_go(outcome)
+            raise
+        self.shares.give_back(outcome.source.name, outcome.size)
+        self._count(outcome)
+        return positions
 
     def _count(self, outcome: Outcome) -> None:
         source = outcome.source.name
