@@ -238,13 +238,13 @@ class Log:
     def put(self, records: Sequence[Record]) -> Appended:
         """Begin to append. For who can't afford a task that waits.
 
-        Raises LogUnavailable at once when more than the limit is waiting or Kafka is known to be away.
+        It has failed at once when more than the limit is waiting, or Kafka is known to be away.
         """
         if self.part.failure is not None:  # `Kafka` asks now and then whether it is back
-            raise LogUnavailable("Kafka does not acknowledge now; nothing of this request was written")
+            return _refused("Kafka does not acknowledge now; nothing of this request was written")
         size = _size(records)
         if self.waiting_bytes and self.waiting_bytes + size > self.limit:
-            raise LogUnavailable("too much is waiting for Kafka already; nothing of this request was written")
+            return _refused("too much is waiting for Kafka already; nothing of this request was written")
         self.waiting_bytes += size
         if not self.partitions:
             first = asyncio.get_running_loop().create_task(self._counted(records, size))
@@ -332,6 +332,14 @@ class Log:
         acknowledgement.add_done_callback(lambda future: future.cancelled() or future.exception())
         base: int = (await asyncio.shield(acknowledgement)).offset
         return base
+
+
+def _refused(message: str) -> Appended:
+    """What was not even begun."""
+    failed = asyncio.get_running_loop().create_future()
+    failed.set_exception(LogUnavailable(message))
+    failed.exception()  # read, as far as asyncio cares, whether or not somebody asks for the positions
+    return Appended(failed, failed.result)
 
 
 def _size(records: Sequence[Record]) -> int:

@@ -18,7 +18,7 @@ import typer
 from aiokafka.errors import KafkaError
 from rich.console import Console
 
-from tests.bench import answers, flow, ingest
+from tests.bench import answers, flow, ingest, wrk
 from tests.bench.load import Generator
 from tests.bench.rows import Row, megabytes, show
 from tests.bench.run import Run
@@ -90,8 +90,9 @@ async def _tried(name: str, run: Run) -> list[Row]:
 def _note(run: Run) -> str:
     busiest = max(run.busy, default=0.0)
     return (
-        f"Load generator: tests/bench/load.py, {run.generator.processes} process(es), at most {busiest:.2f} of a core. "
-        f"It shares {os.cpu_count()} cores with Kafka, PostgreSQL, the services, and whatever else runs: "
+        f"Load generators: {'wrk for ingest by itself, else ' if wrk.there() else ''}tests/bench/load.py, "
+        f"{run.generator.processes} process(es), at most {busiest:.2f} of a core. "
+        f"They share {os.cpu_count()} cores with Kafka, PostgreSQL, the services, and whatever else runs: "
         f"the load average was {run.load_before:.1f} before the start."
     )
 

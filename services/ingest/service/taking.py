@@ -122,7 +122,7 @@ class Ingest:
         """Begin to keep all of `sending`: what can be used as touchpoints, the rest as rejected, each with its reasons.
 
         A batch of which anything can be used is taken. Raises what keeps nothing: Unauthorized, Forbidden,
-        TooManyCalls, TooLarge, UnknownEncoding, Busy and Starting, and LogUnavailable where Kafka is known to be away.
+        TooManyCalls, TooLarge, UnknownEncoding, Busy and Starting.
         """
         outcome = self._decided(sending)
         return Taken(self, outcome, self._kept(outcome))
@@ -171,35 +171,34 @@ class Ingest:
         Should only these arrive, the retry repeats them, where a person sees it; touchpoints without ids of their own
         would count twice.
         """
-        self.shares.take(outcome.source.name, outcome.size)
         try:
-            if not outcome.refusals:
-                return self.touchpoints.put(outcome.records)
+            self.shares.take(outcome.source.name, outcome.size)
+        except Unavailable:
+            self._not_taken(outcome)
+            raise
+        if outcome.refusals:
             both = asyncio.get_running_loop().create_task(self._rejected_first(outcome))
             return Appended(both, both.result)
-        except Unavailable:
-            self._let_go(outcome)
-            raise
+        return self.touchpoints.put(outcome.records)
 
     async def _rejected_first(self, outcome: Outcome) -> list[Position]:
         await self.rejected.append([each.record for each in outcome.refusals])
         return await self.touchpoints.append(outcome.records) if outcome.records else []
 
-    def _let_go(self, outcome: Outcome) -> None:
-        """It was not taken after all; its client sends it again."""
-        self.shares.give_back(outcome.source.name, outcome.size)
-        self.counts.quotas.give_back(outcome.source, outcome.calls, outcome.day)
-
     def settle(self, outcome: Outcome, appended: Appended) -> list[Position]:
         """The positions of what was kept, which is counted now. Raises LogUnavailable."""
+        self.shares.give_back(outcome.source.name, outcome.size)
         try:
             positions = appended.positions()
         except Unavailable:
-            self._let_go(outcome)
+            self._not_taken(outcome)
             raise
-        self.shares.give_back(outcome.source.name, outcome.size)
         self._count(outcome)
         return positions
+
+    def _not_taken(self, outcome: Outcome) -> None:
+        """Its client sends it again, and must not pay for it twice."""
+        self.counts.quotas.give_back(outcome.source, outcome.calls, outcome.day)
 
     def _count(self, outcome: Outcome) -> None:
         source = outcome.source.name
