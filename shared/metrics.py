@@ -103,7 +103,7 @@ PAUSES = Counter(
 )
 STOPPED = Gauge(
     "temas_stream_stopped",
-    "1 when the consumer has stopped for good and waits for a person; the log and /readyz say why.",
+    "1 when the consumer has stopped for good and waits for a person; its log says why.",
     ["consumer"],
 )
 PUBLISHED = Counter("temas_publisher_published_total", "States published.", ["publisher"])

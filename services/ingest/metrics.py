@@ -34,6 +34,8 @@ SWEPT = Counter(
     "Rejected events deleted for their `age`, or for want of `room`. Any for want of room: somebody floods the queue.",
     ["why"],
 )
+for _why in ("age", "room"):
+    SWEPT.labels(_why)  # at 0 from the start: Prometheus sees no increase in a series that begins with what it counts
 QUEUE = Gauge(
     "temas_ingest_queue_working",
     "1 while rejected events are read into the queue; 0 once the reader has stopped or stuck: the topic keeps them.",
@@ -51,7 +53,8 @@ DEPARTURES = Counter(
 )
 REFUSED = Counter(
     "temas_ingest_refused_total",
-    "Requests refused: past the source's rate or quota (clients send them again), or from an origin it does not list.",
+    "Requests refused: past the source's rate or quota, or its share of what waits for Kafka (clients send them "
+    "again), or from an origin it does not list.",
     ["source", "reason"],
 )
 UNWRITTEN = Gauge(

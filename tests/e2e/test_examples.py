@@ -29,7 +29,8 @@ from tests.waiting import until
 PAGE = ROOT / "services" / "ingest" / "README.md"
 
 TRIED = re.compile(
-    r"^<!-- tried:?(?P<promise>.*) -->\n```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
+    r"^<!-- tried:?(?P<promise>.*) -->\n```(?P<language>\w+)\n(?P<text>(?:.*\n)*?)```$",
+    re.MULTILINE,
 )
 BLOCK = re.compile(r"^```(?:bash|python)$", re.MULTILINE)
 

@@ -312,7 +312,7 @@ async def test_the_documentation_names_every_address(door: Door) -> None:
     document = (await door.client.get("/openapi.json")).json()
     validate(document)
     for path in ("/v1/batch", "/v1/b", "/beacon/v1/batch", *(f"/v1/{kind}" for kind in CALLS)):
-        assert set(document["paths"][path]["post"]["responses"]) >= {"200", "400", "401", "413", "503"}
+        assert set(document["paths"][path]["post"]["responses"]) >= {"200", "400", "401", "403", "413", "429", "503"}
     example = document["paths"]["/v1/batch"]["post"]["requestBody"]["content"]["application/json"]["example"]
     succeeded(await door.post("/v1/batch", example))
 

@@ -9,7 +9,6 @@ import zlib
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec import Raw
 
 from services.ingest.domain.bodies import Parcel, Read, batch, cleaned, single, write_key
 from services.ingest.domain.bounds import BATCH_CALLS, SHARED_BYTES
@@ -126,7 +125,46 @@ def test_what_can_not_be_written_is_replaced_and_nothing_else(written: str, left
 def test_half_a_surrogate_does_not_take_its_batch_along() -> None:
     found = batch(rb'{"batch": [{"event": "\ud800"}, {"event": "fine"}]}')
     assert isinstance(found, Parcel)
-    assert [json.loads(bytes(each))["event"] for each in found.batch if isinstance(each, Raw)] == ["\ufffd", "fine"]
+    assert [found.original(place) for place in range(2)] == [rb'{"event": "\ud800"}', b'{"event": "fine"}']
+
+
+SPOILT = (b'{"a": NaN}', b'{"a": [-Infinity, "]"]}', b'{"a": "\x00\n"}', rb'{"a": "\ud800"}', b'"\xff\x01"')
+
+
+@pytest.mark.parametrize("bad", SPOILT)
+@pytest.mark.parametrize(
+    "form", [b"[%b]", b' {"sentAt": 1, "batch" :[%b] , "context": {"b": [1, "]"]}} ', b"\n [ %b ]"]
+)
+def test_a_call_that_is_no_json_does_not_take_its_batch_along(bad: bytes, form: bytes) -> None:
+    calls = [b'{"event": "\xc3\xa7"}', bad, b"17", b'{"batch": ["}"]}']
+    found = batch(form % b" , ".join(calls))
+    assert isinstance(found, Parcel)
+    assert [found.original(place) for place in range(4)] == calls
+    if b"sentAt" in form:
+        assert (found.sent_at, bytes(found.context)) == (1, b'{"b": [1, "]"]}')
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"batch": [NaN]', b'{"batch": [NaN] "a": 1}', b'{"batch": [NaN,]}', b'{"batch": [NaN 1]}', b'{"batch": [NaN]} 1',
+        b"[NaN, 1", b"[NaN] x", b'{"batch": NaN}', b'{"a": NaN}', b'{"batch" [NaN]}', b'{batch: [NaN]}', b"NaN",
+        b'{"batch": [], "context": {"a": NaN}}', b"[NaN" + b",0" * BATCH_CALLS + b"]", b"[NaN," + b"[" * 100_000,
+    ],
+)  # fmt: skip
+def test_a_batch_that_ends_in_its_middle_is_told_whole(body: bytes) -> None:
+    assert code(batch(body)) == "malformed_json"
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(
+        st.sampled_from([b"NaN", b'"\x01"', b"[", b"]", b"{", b"}", b",", b":", b'"batch"', b'"', b"\\", b" ", b"1"])
+    )
+)
+def test_no_torn_batch_raises(pieces: list[bytes]) -> None:
+    for body in (b"".join(pieces), b"[NaN," + b"".join(pieces) + b"]", b'{"batch":[NaN],' + b"".join(pieces) + b"}"):
+        assert isinstance(batch(body), Parcel | Reason)
 
 
 @settings(max_examples=100)

@@ -5,27 +5,23 @@ log. A, what got a 2xx, is in the log; what is in the log was sent; and memory d
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import sys
-from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
 import httpx
-import psutil
 
-from deploy.local.settings import ROOT
 from shared import topics
 from shared.events import Touchpoint
 from tests.builders import batch, track
-from tests.ingest.door import SECRET_KEY, WRITE_KEY, Place, prepared, read, ready
-from tests.servers import Servers, free
+from tests.ingest.door import WRITE_KEY, Place, prepared, process, read
+from tests.servers import Servers
 from tests.waiting import until
 
 CLIENTS = 16
+SMALL = {"TEMAS_KAFKA_DEADLINE": "3", "TEMAS_KAFKA_WAITING_LIMIT": "8000000"}
 GROWTH = 60_000_000
 """Bytes. What waits is bounded by 8 MB here; a leak under this load would be hundreds."""
 
@@ -67,33 +63,6 @@ class Told:
 
 
 @asynccontextmanager
-async def process(place: Place) -> AsyncIterator[tuple[str, psutil.Process]]:
-    """The door as an operator starts it; its address."""
-    [port] = free(1)
-    told = {
-        "TEMAS_KAFKA_BOOTSTRAP": place.kafka.bootstrap,
-        "TEMAS_KAFKA_PREFIX": place.kafka.prefix,
-        "TEMAS_KAFKA_DEADLINE": "3",
-        "TEMAS_KAFKA_WAITING_LIMIT": "8000000",
-        "TEMAS_INGEST_DATABASE_URL": place.database.url.get_secret_value(),
-        "TEMAS_INGEST_PORT": str(port),
-        "TEMAS_WRITE_KEY": WRITE_KEY,
-        "TEMAS_SECRET_KEY": SECRET_KEY,
-    }
-    serving = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "services.ingest", "serve", cwd=ROOT, env=os.environ | told, stdout=DEVNULL
-    )
-    try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
-            await ready(client)
-        yield f"http://127.0.0.1:{port}", psutil.Process(serving.pid)
-    finally:
-        if serving.returncode is None:
-            serving.kill()
-        await serving.wait()
-
-
-@asynccontextmanager
 async def load(address: str) -> AsyncIterator[Told]:
     told = Told()
     sending = [asyncio.create_task(told.send(address, f"c{number}")) for number in range(CLIENTS)]
@@ -118,7 +87,7 @@ async def test_a_broker_that_is_killed_again_and_again_loses_nothing_that_was_ac
 ) -> None:
     async with breakable_servers.installation() as mine:
         place = await prepared(mine)
-        async with process(place) as (address, running):
+        async with process(place, **SMALL) as (address, running):
             async with load(address) as told:
                 await asyncio.sleep(3)
                 before, most = running.memory_info().rss, 0
@@ -140,7 +109,7 @@ async def test_a_broker_that_is_killed_again_and_again_loses_nothing_that_was_ac
 async def test_a_door_that_is_asked_to_stop_under_full_load_cuts_nothing(breakable_servers: Servers) -> None:
     async with breakable_servers.installation() as mine:
         place = await prepared(mine)
-        async with process(place) as (address, running), load(address) as told:
+        async with process(place, **SMALL) as (address, running), load(address) as told:
             await asyncio.sleep(2)
             running.send_signal(signal.SIGTERM)
             assert await asyncio.to_thread(running.wait, 20) in (0, None)

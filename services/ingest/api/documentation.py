@@ -78,10 +78,13 @@ ANSWERS = {
     "200": "Kafka has it. `Temas-Position` says where (for `?after=`), `Temas-Rejected` how many calls were put aside.",
     "400": "Nothing of it can be used, and `details` say why, field by field. It is kept all the same.",
     "401": "No key, or a wrong one. Nothing was kept.",
+    "403": "The key may not write, or the browser is on a page that its source does not list. Nothing was kept.",
     "408": "The body did not arrive in time: send it again.",
     "413": "The body is too large. Nothing was kept.",
     "415": "The body is compressed in a way that is not read here.",
-    "503": "Kafka does not acknowledge now: send it again after `Retry-After` seconds, with the same message ids.",
+    "429": "Past the source's rate or its quota: send it again after `Retry-After` seconds. Nothing was kept.",
+    "503": "Kafka does not acknowledge, or too much arrives at once: send it again after `Retry-After` seconds, with "
+    "the same message ids.",
 }
 
 
@@ -159,7 +162,7 @@ def _image(path: str, call: str) -> Json:
         "responses": {
             status: {"description": meaning, "content": {"image/gif": {}}}
             for status, meaning in ANSWERS.items()
-            if status in ("200", "400", "401", "503")
+            if status not in ("408", "413", "415")
         },
     }
     return {"get": operation}
@@ -175,7 +178,7 @@ def _answer(status: str, meaning: str) -> Json:
 
 _KEYS = {
     "basic": {"type": "http", "scheme": "basic", "description": "The write key, or the secret key, as user name."},
-    "bearer": {"type": "http", "scheme": "bearer", "description": "The secret key."},
+    "bearer": {"type": "http", "scheme": "bearer", "description": "Either key."},
     "query": {"type": "apiKey", "in": "query", "name": "writeKey", "description": "The write key."},
 }
 _SUCCESS = {"type": "object", "required": ["success"], "properties": {"success": {"const": True}}}

@@ -33,7 +33,7 @@ CALLS: Mapping[str, CallType] = {
 CORS = [
     ("content-type", "application/json"),
     ("access-control-allow-origin", "*"),
-    ("access-control-expose-headers", "Temas-Position, Temas-Rejected, Retry-After"),
+    ("access-control-expose-headers", "Temas-Position, Temas-Rejected, Retry-After, X-RateLimit-Reset"),
 ]
 PREFLIGHT = [
     *CORS,

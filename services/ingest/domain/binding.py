@@ -16,6 +16,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 from msgspec import Raw
 
+from services.ingest.domain import torn
 from services.ingest.domain.attributes import is_json, media_type
 from services.ingest.domain.bodies import Parcel, cleaned, unmarked
 from services.ingest.domain.bounds import BATCH_CALLS
@@ -53,7 +54,7 @@ def structured(body: bytes) -> Parcel:
 def batched(body: bytes) -> Parcel:
     """The events in the JSON array that `body` is; one that is wrong is refused by itself."""
     try:
-        events = _events.decode(cleaned(unmarked(body)))
+        events = torn.whole_or_torn(_events.decode, torn.items, unmarked(body))
     except (ValueError, RecursionError) as error:
         code = "wrong_type" if isinstance(error, msgspec.ValidationError) else "malformed_json"
         return _refused(body, code, f"a batch is a JSON array of events: {error}")

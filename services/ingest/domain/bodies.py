@@ -14,6 +14,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Raw
 
+from services.ingest.domain import torn
 from services.ingest.domain.bounds import BATCH_CALLS, SHARED_BYTES, within
 from services.ingest.domain.calls import NOTHING, decode_object
 from shared.events import Reason
@@ -63,6 +64,7 @@ class _Keyed(msgspec.Struct, frozen=True, rename="camel"):
 
 
 _batches = msgspec.json.Decoder(_Batch | list[Raw])
+_object = msgspec.json.Decoder(_Batch)
 _keyed = msgspec.json.Decoder(_Keyed)
 
 
@@ -101,7 +103,7 @@ def write_key(parcel: Parcel) -> object:
         return parcel.write_key
     first = parcel.batch[0]
     try:
-        return _keyed.decode(first).write_key if isinstance(first, Raw) else None
+        return _keyed.decode(cleaned(bytes(first))).write_key if isinstance(first, Raw) else None
     except ValueError:
         return None
 
@@ -121,7 +123,7 @@ def _call(body: bytes) -> Parcel | Reason:
 
 def _batch(body: bytes) -> Parcel | Reason:
     try:
-        decoded = _batches.decode(body)
+        decoded = torn.whole_or_torn(_batches.decode, _pieces, body)
     except (ValueError, RecursionError) as error:
         return _unreadable(error, Reason("$.batch", "wrong_type", f'a batch is {{"batch": [calls...]}}: {error}'))
     sent, inside = (_Batch(decoded), "$") if isinstance(decoded, list) else (decoded, "$.batch")
@@ -132,6 +134,17 @@ def _batch(body: bytes) -> Parcel | Reason:
     return unfit or Parcel(
         sent.batch, sent.sent_at, sent.context, sent.integrations, write_key=sent.write_key, inside=inside
     )
+
+
+def _pieces(body: bytes) -> _Batch | list[Raw]:
+    if body.lstrip().startswith(b"["):
+        return torn.items(body)
+    held = torn.members(body)
+    calls = held.get("batch")
+    if not isinstance(calls, list):
+        raise ValueError("there is no batch in it")  # noqa: TRY004 - as all that is no batch
+    rest: _Batch = _object.decode(msgspec.json.encode({**held, "batch": ()}))
+    return msgspec.structs.replace(rest, batch=calls)
 
 
 def _unfit(field: str, raw: Raw, calls: int) -> Reason | None:

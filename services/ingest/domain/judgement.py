@@ -140,23 +140,7 @@ def _judged(text: bytes, arrival: Arrival, fresh_id: Callable[[], str]) -> Accep
     kind = arrival.call or call.type
     if next(lacking(kind, call), None):
         raise ValueError("something is missing")
-    context, raw_context = _context(call, arrival)
-    properties, raw_properties = _properties(call, kind)
-    traits = _traits(call, kind, context)
-    data = Call(
-        type=kind,  # type: ignore[arg-type]  # `lacking` lets only the six through
-        received_at=arrival.received_at,
-        channel=channel(context, properties, call.channel, arrival.user_agent, arrival.source.usual),
-        name=call.event if kind == "track" else call.name or call.category,
-        user_id=named(call.user_id),
-        anonymous_id=named(call.anonymous_id),
-        previous_id=named(call.previous_id),
-        group_id=named(call.group_id),
-        traits=traits,
-        external_ids=_external_ids(context),
-        properties=raw_properties,
-        context=raw_context,
-    )
+    data, properties = _said(call, kind, arrival)
     departure = _departure(data, properties, arrival)
     if departure is not None and departure.mode == "enforce":
         return departure
@@ -170,6 +154,27 @@ def _judged(text: bytes, arrival: Arrival, fresh_id: Callable[[], str]) -> Accep
         data=data,
     )
     return Accepted(touchpoint, (data.anonymous_id or data.user_id or "").encode(), cut, departure)
+
+
+def _said(call: Sent, kind: str | None, arrival: Arrival) -> tuple[Call, Mapping[str, Any]]:
+    """What the call says, cleaned; and its properties, opened."""
+    context, raw_context = _context(call, arrival)
+    properties, raw_properties = _properties(call, kind)
+    data = Call(
+        type=kind,  # type: ignore[arg-type]  # `lacking` lets only the six through
+        received_at=arrival.received_at,
+        channel=channel(context, properties, call.channel, arrival.user_agent, arrival.source.usual),
+        name=call.event if kind == "track" else call.name or call.category,
+        user_id=named(call.user_id),
+        anonymous_id=named(call.anonymous_id),
+        previous_id=named(call.previous_id),
+        group_id=named(call.group_id),
+        traits=_traits(call, kind, context),
+        external_ids=_external_ids(context),
+        properties=raw_properties,
+        context=raw_context,
+    )
+    return data, properties
 
 
 def _departure(data: Call, properties: Mapping[str, Any], arrival: Arrival) -> Departure | None:

@@ -153,7 +153,10 @@ class Ingest:
         source = request.source
         seconds = self.counts.quotas.admit(source, len(request.parcel.batch), monotonic(), now.date())
         if seconds is not None:
-            raise TooManyCalls(f"source {source.name!r} has sent as much as it may: send this again later", seconds)
+            rate = f"{source.rate:g} calls a second" if source.rate is not None else ""
+            quota = f"{source.quota:,} calls a day" if source.quota is not None else ""
+            may = " and ".join(filter(None, (rate, quota)))
+            raise TooManyCalls(f"source {source.name!r} may send {may}, and has: send this again later", seconds)
 
     def _refusals(self, verdicts: Sequence[Accepted | Refused], request: Opened, arrival: Arrival) -> list[Refusal]:
         parcel, key = request.parcel, request.source.name.encode()
