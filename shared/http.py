@@ -7,6 +7,7 @@ there; requests are counted by route template; the documentation pages need no i
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import sys
 import time
@@ -244,6 +245,17 @@ def server(app: FastAPI, settings: ServiceSettings, service: str) -> uvicorn.Ser
     )
 
 
+def _settle_down() -> None:
+    """Take what was made at the start, and stays, out of the garbage collector's sight.
+
+    It is hundreds of thousands of objects, and to look through them all again and again stops every request for tens
+    of milliseconds. What a request makes is mostly gone without the collector's help, so that it need not look often.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+
+
 def serve(app: FastAPI, settings: ServiceSettings, service: str) -> None:
     """Answer until SIGTERM or SIGINT; then take no new connection, let what runs end, and close. Exits 1 on failure."""
     logs.configure(service, settings.log_level)
@@ -253,6 +265,7 @@ def serve(app: FastAPI, settings: ServiceSettings, service: str) -> None:
     for asked in (signal.SIGTERM, signal.SIGINT):
         signal.signal(asked, lambda *_: None)
     log.info("starting", port=settings.port)
+    _settle_down()
     running.run()
     if not running.started or getattr(app.state, "failed", False):
         sys.exit(1)
