@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.servers import Installation, Servers, Stack, started_servers, started_stack
 
@@ -16,6 +17,11 @@ MARKED_BY = {
 """A test has the marker where it uses one of the fixtures, by whatever way."""
 
 KEPT = ("TEMAS_CACHE",)
+
+
+# How long an example takes says how busy the machine is, not whether the code is right.
+settings.register_profile("temas", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("temas")
 
 
 def pytest_configure(config: pytest.Config) -> None:
