@@ -24,7 +24,8 @@ from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
-from starlette.routing import Route
+from starlette.responses import PlainTextResponse
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared import logs, metrics
@@ -93,15 +94,17 @@ def _operations(health: Health) -> APIRouter:
         body = {"status": "failing" if complaints else "ok", "complaints": complaints}
         return Json(body, status_code=503 if complaints else 200)
 
-    @router.get("/healthz", summary="Alive: every vital part has reported within its deadline")
+    failing: dict[int | str, dict[str, Any]] = {503: {"description": "Some have not: `complaints` says which."}}
+
+    @router.get("/healthz", summary="Alive: every vital part has reported within its deadline", responses=failing)
     async def healthz() -> Response:
         return report(health.complaints(vital_only=True))
 
-    @router.get("/readyz", summary="Ready for traffic: every part has reported within its deadline")
+    @router.get("/readyz", summary="Ready for traffic: every part has reported within its deadline", responses=failing)
     async def readyz() -> Response:
         return report(health.complaints())
 
-    @router.get("/metrics", summary="For Prometheus")
+    @router.get("/metrics", summary="For Prometheus", response_class=PlainTextResponse)
     async def prometheus() -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
@@ -128,8 +131,20 @@ async def _validation_error(request: Request, error: Exception) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
-    code = {404: "no_such_route", 405: "method_not_allowed", 413: "too_large"}.get(error.status_code, "http_error")
-    return Json({"code": code, "message": str(error.detail)}, status_code=error.status_code, headers=error.headers)
+    codes = {400: "invalid_request", 404: "no_such_route", 405: "method_not_allowed", 413: "too_large"}
+    body = {"code": codes.get(error.status_code, "http_error"), "message": str(error.detail)}
+    headers = {"Allow": ", ".join(_allowed(request))} if error.status_code == 405 else error.headers
+    return Json(body, status_code=error.status_code, headers=headers)
+
+
+def _allowed(request: Request) -> list[str]:
+    """The methods that this address answers to: a route knows its own only, and not those beside it."""
+
+    def answered(method: str) -> bool:
+        asked = {**request.scope, "method": method, "fastapi": {}}
+        return any(route.matches(asked)[0] is Match.FULL for route in request.app.routes)
+
+    return [method for method in sorted(metrics.METHODS) if answered(method)]
 
 
 async def _server_away(request: Request, error: Exception) -> Response:

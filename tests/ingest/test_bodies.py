@@ -147,7 +147,8 @@ def test_a_call_that_is_no_json_does_not_take_its_batch_along(bad: bytes, form: 
 @pytest.mark.parametrize(
     "body",
     [
-        b'{"batch": [NaN]', b'{"batch": [NaN] "a": 1}', b'{"batch": [NaN,]}', b'{"batch": [NaN 1]}', b'{"batch": [NaN]} 1',
+        b'{"batch": [NaN]', b'{"batch": [NaN] "a": 1}', b'{"batch": [NaN,]}', b'{"batch": [NaN 1]}',
+        b'{"batch": [NaN]} 1',
         b"[NaN, 1", b"[NaN] x", b'{"batch": NaN}', b'{"a": NaN}', b'{"batch" [NaN]}', b'{batch: [NaN]}', b"NaN",
         b'{"batch": [], "context": {"a": NaN}}', b"[NaN" + b",0" * BATCH_CALLS + b"]", b"[NaN," + b"[" * 100_000,
     ],

@@ -30,7 +30,7 @@ from tests.ingest.door import Door, opened, prepared, read
 from tests.servers import Servers
 
 # The fixture of a test holds for all its examples: what they did is held against the topics once, at the end.
-fuzzed = settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+fuzzed = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 CODES = {"invalid_request", "unauthorized", "too_large", "unknown_encoding"}
 """Of what can be wrong with what these tests send."""
@@ -64,7 +64,8 @@ async def accounted(door: Door) -> AsyncIterator[Door]:
     touchpoints, refusals = await read(door.kafka, *log), await read(door.kafka, *rejects)
     assert (len(touchpoints), len(refusals)) == (held[0] + accepted, held[1] + rejected)
     assert accepted + rejected > 0, "nothing was kept, so nothing was tested"
-    assert all(each.data.reasons and all(reason.message for reason in each.data.reasons) for each in refusals)
+    assert all(each.data.reasons for each in refusals)
+    assert "unusable" not in {reason.code for each in refusals for reason in each.data.reasons}
     for each in touchpoints:
         assert each.id.strip()
         assert (each.data.user_id or each.data.anonymous_id or "").strip()
@@ -88,8 +89,10 @@ async def storable(door: Door, touchpoints: list[Touchpoint]) -> None:
         "events": [encode(each).decode() for each in touchpoints],
         "texts": [each for each in texts if each is not None],
     }
-    statement = text("SELECT count(CAST(event AS json)) FROM unnest(CAST(:events AS text[]), CAST(:texts AS text[])) AS "
-                     "held (event, name)")  # fmt: skip
+    statement = text("""
+        SELECT count(CAST(event AS json))
+        FROM unnest(CAST(:events AS text[]), CAST(:texts AS text[])) AS held (event, name)
+    """)
     async with door.app.state.desk.database.begin() as work:
         assert (await work.execute(statement, rows)).scalar_one() == len(touchpoints)
 
@@ -130,10 +133,11 @@ json_like = st.lists(
     ),
     max_size=30,
 ).map(b"".join)
+BEGINNINGS = (GZIP, ZSTD, b"\xef\xbb\xbf", b"\xff\xfe", b'{"batch":[')
 anything = st.one_of(
     st.binary(max_size=400),
     json_like,
-    st.builds(bytes.__add__, st.sampled_from([GZIP, ZSTD, b"\xef\xbb\xbf", b"\xff\xfe", b'{"batch":[']), st.binary(max_size=99)),
+    st.builds(bytes.__add__, st.sampled_from(BEGINNINGS), st.binary(max_size=99)),
 )  # fmt: skip
 
 
@@ -173,26 +177,29 @@ RIGHT = (
 )
 FIELDS = (
     "type", "messageId", "userId", "anonymousId", "previousId", "groupId", "event", "name", "category", "properties",
-    "traits", "context", "integrations", "timestamp", "originalTimestamp", "sentAt", "receivedAt", "channel", "writeKey",
-    "__proto__", "", "user_id", "\ud800", "\0", "x" * 600,
+    "traits", "context", "integrations", "timestamp", "originalTimestamp", "sentAt", "receivedAt", "channel",
+    "writeKey", "__proto__", "", "user_id", "\ud800", "\0", "x" * 600,
 )  # fmt: skip
 ODD: tuple[Any, ...] = (
-    None, True, "", " ", "\0", "\ud800", "\udc00x", "😀", "x" * 513, "null", "2026-03-01T10:00:00Z", "99999-01-01", "1e999",
-    0, -0.0, 10**17, 10**308, 10**400, -(2**63) - 1, 2**64, 1e308, float("nan"), float("inf"), 1e-320, [], {}, [None], [{}],
-    {"a": float("nan")}, {"\0": "\ud800"}, {"channel": "\ud800"}, {"channel": " - "}, {"traits": []}, {"library": []},
+    None, True, "", " ", "\0", "\ud800", "\udc00x", "😀", "x" * 513, "null", "2026-03-01T10:00:00Z", "99999-01-01",
+    "1e999", 0, -0.0, 10**17, 10**308, 10**400, -(2**63) - 1, 2**64, 1e308, float("nan"), float("inf"), 1e-320, [], {},
+    [None], [{}], {"a": float("nan")}, {"\0": "\ud800"}, {"channel": "\ud800"}, {"channel": " - "},
+    {"traits": []}, {"library": []},
     {"externalIds": [{"type": "email", "id": "\0"}, {"type": "user_id", "id": "x"}, 7, {"type": [], "id": {}}]},
     {"externalIds": [{"type": "phone", "id": "9" * 5_000}]}, {"userAgent": 1}, {"a": 2**70},
 )  # fmt: skip
 deep = st.integers(1, 45).map(lambda levels: json.loads("[" * levels + "]" * levels))
 plain = st.one_of(st.text(max_size=20), st.integers(), st.floats(), st.dictionaries(st.text(max_size=5), st.integers()))
-odd = st.one_of(st.sampled_from(ODD), deep, plain)
+NUMBERS = {"huge": b"1e999", "tiny": b"-1e-20000", "long": b"1" * 5_000, "none": b"NaN"}
+"""What JSON's writers don't write, by what stands for it until a call is bytes."""
+odd = st.one_of(st.sampled_from(sorted(NUMBERS)), st.sampled_from(ODD), deep, plain)
 
 
 @st.composite
 def almost(draw: st.DrawFn, right: st.SearchStrategy[Json], fields: tuple[str, ...]) -> Json:
     """Something right, of which some fields are dropped, renamed or replaced, and to which others are added."""
     made = dict(draw(right))
-    for change in draw(st.lists(st.sampled_from(["drop", "rename", "replace", "add", "swap"]), max_size=3)):
+    for change in draw(st.lists(st.sampled_from(["add", "add", "replace", "drop", "rename", "swap"]), max_size=4)):
         field = draw(st.sampled_from(sorted(made) or ["type"]))
         if change == "drop":
             made.pop(field, None)
@@ -228,7 +235,10 @@ def spoilt(body: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
 
 
 def written(value: object) -> bytes:
-    return json.dumps(value).encode()
+    text = json.dumps(value).encode()
+    for name, number in NUMBERS.items():
+        text = text.replace(b'"%b"' % name.encode(), number)
+    return text
 
 
 calls = spoilt(almost(st.sampled_from(RIGHT), FIELDS).map(written))
@@ -239,7 +249,7 @@ shared = st.dictionaries(
 
 @st.composite
 def batches(draw: st.DrawFn) -> bytes:
-    items = b"[" + b", ".join(draw(st.lists(calls, max_size=6))) + b"]"
+    items = b"[" + b", ".join(draw(st.lists(calls, min_size=1, max_size=8))) + b"]"
     if draw(st.booleans()):
         return items
     more = [written(name) + b":" + written(value) for name, value in draw(shared).items()]
@@ -249,7 +259,7 @@ def batches(draw: st.DrawFn) -> bytes:
 def expected(body: bytes) -> int | None:
     """How many calls there are in it, where it can be read at all."""
     try:
-        held = json.loads(body.decode("latin-1"), strict=False)
+        held = json.loads(body.decode("latin-1"), strict=False, parse_int=str)
     except ValueError:
         return None
     items = held.get("batch") if isinstance(held, Mapping) else held
@@ -278,13 +288,15 @@ async def test_an_almost_right_call_is_kept_one_way_or_the_other(accounted: Door
 # --- almost right events ---------------------------------------------------------------------------------------------
 
 EVENTS: tuple[Json, ...] = (
-    {"specversion": "1.0", "id": "1", "source": "/shop", "type": "Viewed", "subject": "user_id:u-fuzz", "data": {"a": 1}},
+    {"specversion": "1.0", "id": "1", "source": "/shop", "type": "Viewed", "subject": "user_id:u-fuzz",
+     "data": {"a": 1}},
     {"specversion": "1.0", "id": "2", "source": "https://shop.example/#x", "type": "temas.identify", "userid": "u-fuzz",
      "time": "2026-03-01T23:59:60Z", "data": {"traits": {"plan": "pro"}, "context": {"a": 1}}},
-    {"specversion": "1.0", "id": "3", "source": "/shop", "type": "Seen", "anonymousid": "a-fuzz", "data_base64": "eyJhIjoxfQ==",
-     "datacontenttype": "application/json", "channel": "store", "comexample": "x", "dataschema": "https://shop.example/s"},
-    {"specversion": "1.0", "id": "4", "source": "/shop", "type": "Read", "subject": "email:ayse@example.com", "userid": "u-fuzz",
-     "datacontenttype": "text/plain", "data": "ş"},
+    {"specversion": "1.0", "id": "3", "source": "/shop", "type": "Seen", "anonymousid": "a-fuzz",
+     "data_base64": "eyJhIjoxfQ==", "datacontenttype": "application/json", "channel": "store",
+     "comexample": "x", "dataschema": "https://shop.example/s"},
+    {"specversion": "1.0", "id": "4", "source": "/shop", "type": "Read", "subject": "email:ayse@example.com",
+     "userid": "u-fuzz", "datacontenttype": "text/plain", "data": "ş"},
 )  # fmt: skip
 ATTRIBUTES = (
     "specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema", "userid", "anonymousid",
@@ -354,8 +366,8 @@ NAMES = (
     ".",
     "a.b.c",
 )
-texts = st.one_of(st.sampled_from(["u-fuzz", "{}", '{"a": 1e999}', '{"a": NaN}', '"', "\0", "eyJ1c2VySWQiOiAidSJ9", "%", "===="]),
-                  st.text(max_size=20), odd.map(json.dumps))  # fmt: skip
+TEXTS = ("u-fuzz", "{}", '{"a": 1e999}', '{"a": NaN}', '"', "\0", "eyJ1c2VySWQiOiAidSJ9", "%", "====")
+texts = st.one_of(st.sampled_from(TEXTS), st.text(max_size=20), odd.map(json.dumps))
 pairs = st.lists(st.tuples(st.sampled_from(NAMES), texts), max_size=6)
 queries = st.one_of(
     pairs.map(lambda given: urlencode([("userId", "u-fuzz"), *given], errors="replace")),

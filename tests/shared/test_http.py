@@ -64,6 +64,12 @@ def _router() -> APIRouter:
             raise Invalid("it is broken")
         return {"shelf": shelf}
 
+    @router.get("/both")
+    @router.delete("/both")
+    @shelves.delete("/{shelf}")
+    async def both() -> None:
+        pass
+
     desk.include_router(shelves)
     router.include_router(desk, prefix="/desk")
     return router
@@ -154,6 +160,19 @@ async def test_addresses_and_methods_that_are_not_there_are_json_too(client: htt
     missing, wrong = await client.get("/nowhere"), await client.put("/struct")
     assert (missing.status_code, missing.json()["code"]) == (404, "no_such_route")
     assert (wrong.status_code, wrong.json()["code"]) == (405, "method_not_allowed")
+
+
+async def test_a_wrong_method_is_told_all_right_ones(client: httpx.AsyncClient) -> None:
+    """Of all routes of that address, however deep, and not of one among them."""
+    for path in ("/both", "/desk/v1/shelves/a"):
+        answer = await client.patch(path)
+        assert (answer.status_code, answer.headers["allow"]) == (405, "DELETE, GET")
+    assert (await client.post("/metrics")).headers["allow"] == "GET"
+
+
+async def test_a_body_that_is_no_text_is_told(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/orders", content=b"\xff", headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
 
 
 async def test_structs_are_answered_as_they_are(client: httpx.AsyncClient) -> None:

@@ -30,7 +30,7 @@ def hot(ingest: Callable[[], Ingest], settings: Settings) -> HotPaths:
 
 def routers() -> list[APIRouter]:
     """All other routes."""
-    refusals: dict[int | str, dict[str, Any]] = {status: {"model": Refusal} for status in (401, 403, 422)}
+    refusals: dict[int | str, dict[str, Any]] = {status: {"model": Refusal} for status in (400, 401, 403, 413, 422)}
     admin = APIRouter(prefix="/v1", responses=refusals)
     for each in (sources, plan, rejected, audit):
         admin.include_router(each.router)

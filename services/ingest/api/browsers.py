@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
 from services.ingest.domain.sources import Key
+from services.ingest.schemas import Refusal
 from services.ingest.service.registry import Registry
 from shared.auth import credential
 from shared.clock import rfc3339
@@ -32,7 +33,11 @@ SECONDS = 120
 """That an answer may be kept: so long does an SDK go on with a key that was revoked, to no avail."""
 
 
-@router.get("/v1/projects/{write_key}/settings", summary="What Segment's SDKs ask first")
+def _refusals(status: int) -> dict[int | str, dict[str, Any]]:
+    return {each: {"model": Refusal} for each in (status, 422, 503)}
+
+
+@router.get("/v1/projects/{write_key}/settings", summary="What Segment's SDKs ask first", responses=_refusals(404))
 async def settings(request: Request, write_key: Annotated[str, Path(max_length=512)]) -> Response:
     """404 where the key is none that may write, and nothing else: this address is public."""
     registry = _registry(request)
@@ -43,7 +48,7 @@ async def settings(request: Request, write_key: Annotated[str, Path(max_length=5
     return Json(_settings(write_key, _address(request, registry)), headers=_kept("public"))
 
 
-@router.get("/sourceConfig", summary="What RudderStack's SDKs ask first")
+@router.get("/sourceConfig", summary="What RudderStack's SDKs ask first", responses=_refusals(401))
 @router.get("/sourceConfig/", include_in_schema=False)
 async def source_config(
     request: Request,

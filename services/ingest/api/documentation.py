@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 from fastapi import FastAPI
@@ -12,6 +12,8 @@ from services.ingest.api import events, pixel
 from services.ingest.api.tracking import BATCH_PATHS, CALLS
 from services.ingest.domain.bodies import Parcel
 from services.ingest.domain.calls import Sent, When
+from services.ingest.domain.plan import UNNAMED
+from shared.events import CallType
 
 Json = dict[str, Any]
 Object = dict[str, Any] | None
@@ -99,9 +101,21 @@ def document(app: FastAPI) -> None:
         components.setdefault("schemas", {}).update(schemas, Error=_ERROR, Success=_SUCCESS)
         components.setdefault("securitySchemes", {}).update(_KEYS)
         document["paths"].update(_paths())
+        for path, operations in document["paths"].items():
+            if path.startswith("/v1/plan/{type}"):
+                _name_kinds(operations, named="{name}" in path)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way to extend the document
+
+
+def _name_kinds(operations: Json, *, named: bool) -> None:
+    """Of routes to events with a name, the kinds of call that have one; of the others, those that have none."""
+    kinds = [kind for kind in get_args(CallType) if kind != "alias" and (kind in UNNAMED) != named]
+    for operation in operations.values():
+        for parameter in operation["parameters"]:
+            if parameter["name"] == "type":
+                parameter["schema"] = {"type": "string", "enum": kinds}
 
 
 def _paths() -> Json:
@@ -157,7 +171,7 @@ def _image(path: str, call: str) -> Json:
         "operationId": "look_at" + path.replace("/", "_"),
         "summary": f"Send one {call} call as the address of an image",
         "tags": ["tracking"],
-        "security": [{"query": []}],
+        "security": [{key: []} for key in _KEYS],
         "parameters": parameters,
         "responses": {
             status: {"description": meaning, "content": {"image/gif": {}}}

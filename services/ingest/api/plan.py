@@ -31,7 +31,9 @@ from shared.errors import Invalid
 from shared.http import Json
 from shared.paging import DEFAULT_LIMIT, Cursor, Limit, cursor, place
 
-router = APIRouter(prefix="/plan", tags=["plan"], route_class=ByName, responses={503: {"model": Refusal}})
+router = APIRouter(
+    prefix="/plan", tags=["plan"], route_class=ByName, responses={405: {"model": Refusal}, 503: {"model": Refusal}}
+)
 
 NAME: dict[str, Any] = {
     "parameters": [

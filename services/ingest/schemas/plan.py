@@ -28,6 +28,7 @@ class PlanBody(Body):
         default=None,
         ge=0,
         le=2**31 - 1,
+        strict=True,
         description="The version that you have seen, 0 where there was none: it is changed only while that holds.",
     )
 
@@ -36,7 +37,7 @@ class TryBody(Body):
     """A schema to be tried on what has been seen."""
 
     schema_: Any = Field(alias="schema", examples=[_SCHEMA])
-    limit: int = Field(default=1_000, ge=1, le=10_000, description="How many of the newest calls.")
+    limit: int = Field(default=1_000, ge=1, le=10_000, strict=True, description="How many of the newest calls.")
 
 
 class InferBody(Body):
@@ -45,7 +46,7 @@ class InferBody(Body):
     type: Literal["track", "page", "screen", "identify", "group"]
     name: str = Field(default="", max_length=512, pattern=TEXT, description="Empty for identify and group.")
     source: str = Field(default="*", max_length=100, pattern=TEXT)
-    events: int = Field(default=1_000, ge=1, le=10_000, description="How many of the newest calls.")
+    events: int = Field(default=1_000, ge=1, le=10_000, strict=True, description="How many of the newest calls.")
 
 
 class _Answer(BaseModel):

@@ -6,7 +6,15 @@ import json
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 from services.ingest.domain.bounds import DEPTH, EVENT_BYTES, deeper
 from services.ingest.domain.fixes import OPERATIONS, steps
@@ -23,7 +31,13 @@ def _in_utc(at: datetime) -> datetime:
         raise ValueError("must be a moment of our calendar in UTC, too") from None
 
 
-Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+def _as_text(at: object) -> object:
+    if not isinstance(at, str) or "-" not in at.strip("-"):
+        raise ValueError("must be a moment in RFC 3339, such as 2026-03-01T10:00:00Z")
+    return at
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_as_text), AfterValidator(_in_utc)]
 Text = Annotated[str, StringConstraints(pattern=TEXT, max_length=600)]
 Status = Literal["waiting", "replayed", "discarded"]
 
@@ -164,8 +178,8 @@ class FixBody(Body):
 
 class DiscardBody(Body):
     select: Select
-    dry_run: bool = True
-    limit: int = Field(default=MOST, ge=1, le=MOST)
+    dry_run: bool = Field(default=True, strict=True)
+    limit: int = Field(default=MOST, ge=1, le=MOST, strict=True)
 
 
 class ReplayBody(DiscardBody):

@@ -41,9 +41,14 @@ class SourceBody(Body):
         examples=[["https://www.example.com"]],
     )
     rate: float | None = Field(
-        default=None, gt=0, le=1e9, allow_inf_nan=False, description="Calls a second, in each process of ingest."
+        default=None,
+        gt=0,
+        le=1e9,
+        allow_inf_nan=False,
+        strict=True,
+        description="Calls a second, in each process of ingest.",
     )
-    quota: int | None = Field(default=None, ge=1, le=10**15, description="Calls a day (UTC).")
+    quota: int | None = Field(default=None, ge=1, le=10**15, strict=True, description="Calls a day (UTC).")
     unplanned: Literal["allow", "enforce"] = Field(
         default="allow", description="`enforce` rejects events that the tracking plan does not know."
     )
@@ -65,6 +70,7 @@ class KeyBody(Body):
 
     scopes: set[Scope] = Field(
         min_length=1,
+        json_schema_extra={"uniqueItems": False},  # one that is there twice is there
         description="With `write` alone it is a public key (`wk_…`), which may stand in a page; with any other it is a "
         "secret (`sk_…`). `read` looks at rejected events, the plan and sources, `admin` changes them too.",
         examples=[["write"]],
@@ -74,7 +80,7 @@ class KeyBody(Body):
 class RotateBody(Body):
     """How long the old key goes on to hold beside the new one."""
 
-    overlap_seconds: int = Field(default=86_400, ge=0, le=90 * 86_400)
+    overlap_seconds: int = Field(default=86_400, ge=0, le=90 * 86_400, strict=True)
 
 
 class KeyAnswer(BaseModel):
