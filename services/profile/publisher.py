@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from sqlalchemy.exc import DBAPIError
+
 from services.profile import metrics
 from services.profile.domain.publication import SOURCE
 from services.profile.service.publishing import Publications, Told
 from services.profile.service.segments import Segments
+from services.profile.service.timekeeping import Timekeeping
 from services.profile.store.profiles import Claimed
 from shared import topics
 from shared.clock import Clock
-from shared.db import Database
+from shared.db import Database, sqlstate
 from shared.events import Identified, Membership, Profiled, View, encode
 from shared.kafka import Kafka
+
+LOCK_NOT_AVAILABLE = "55P03"
 
 
 class ProfilePublisher:
@@ -89,6 +94,34 @@ class Backlog:
         async with self.database.begin() as work:
             await self.publications.measure(work)
         return 0
+
+
+class Timekeeper:
+    """Keeps the timeline's partitions: there before they are needed, and gone when they have had their time."""
+
+    def __init__(self, *, timekeeping: Timekeeping, database: Database) -> None:
+        self.timekeeping = timekeeping
+        self.database = database
+
+    async def step(self) -> int:
+        """Drop one partition at most, so that others get their turn; give whether to come again at once."""
+        if missing := self.timekeeping.missing_ahead():
+            await self.database.retrying(lambda work: self.timekeeping.make(missing, work))
+            self.timekeeping.settle(missing)
+        await self.database.retrying(self.timekeeping.pass_by)
+        more = await self._drop() or await self.database.retrying(self.timekeeping.forget)
+        await self.database.retrying(self.timekeeping.measure)
+        return int(more)
+
+    async def _drop(self) -> bool:
+        """Whether one was dropped. Not while a long transaction reads the timeline: writers would wait behind us."""
+        try:
+            return await self.database.retrying(self.timekeeping.drop_oldest)
+        except DBAPIError as error:
+            if sqlstate(error) != LOCK_NOT_AVAILABLE:
+                raise
+            metrics.TIMELINE_BUSY.inc()
+            return False
 
 
 def _identified(membership: Membership, told: Told) -> tuple[bytes, bytes]:
