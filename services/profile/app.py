@@ -70,13 +70,12 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
         )
         filler = SegmentFiller(segments=segments, database=database, batch=settings.fill_batch)
         backlog = Backlog(publications=publications, database=database)
-        timekeeping = Timekeeping(months=settings.timeline_months, clock=clock)
-        keeper = Timekeeper(timekeeping=timekeeping, database=database)
+        keeper = Timekeeper(timekeeping=Timekeeping(months=settings.timeline_months, clock=clock), database=database)
         publisher = Publisher(name="profiles", publish=out.publish, health=health)
         consumer = stream(
             settings=settings.kafka,
             profiles=Profiles(limits=settings.limits, zone=settings.time_zone, clock=clock),
-            timekeeping=timekeeping,
+            prepare=keeper.prepare,
             database=database,
             kafka=kafka,
             health=health,

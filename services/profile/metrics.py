@@ -77,7 +77,7 @@ TIMELINE_REMOVED = Counter(
 )
 TIMELINE_BUSY = Counter(
     "temas_profile_timeline_busy_total",
-    "Times that a partition could not be dropped because a long transaction read the timeline; it is tried again.",
+    "Times that a partition could not be made or dropped because somebody else used the timeline; it is tried again.",
 )
 TIMELINE_LATE = Counter(
     "temas_profile_timeline_late_total",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
@@ -15,9 +17,11 @@ from services.profile.service.timekeeping import Timekeeping
 from services.profile.store.profiles import Claimed
 from shared import topics
 from shared.clock import Clock
-from shared.db import Database, sqlstate
-from shared.events import Identified, Membership, Profiled, View, encode
+from shared.db import Database, Work, sqlstate
+from shared.events import Identified, Membership, Profiled, Touchpoint, View, encode
 from shared.kafka import Kafka
+
+T = TypeVar("T")
 
 LOCK_NOT_AVAILABLE = "55P03"
 
@@ -97,31 +101,40 @@ class Backlog:
 
 
 class Timekeeper:
-    """Keeps the timeline's partitions: there before they are needed, and gone when they have had their time."""
+    """Keeps the timeline's partitions: there before they are needed, and gone when they have had their time.
+
+    Each is made or dropped in a transaction of its own, and only where nobody has to be waited for.
+    """
 
     def __init__(self, *, timekeeping: Timekeeping, database: Database) -> None:
         self.timekeeping = timekeeping
         self.database = database
 
-    async def step(self) -> int:
-        """Drop one partition at most, so that others get their turn; give whether to come again at once."""
-        if missing := self.timekeeping.missing_ahead():
-            await self.database.retrying(lambda work: self.timekeeping.make(missing, work))
-            self.timekeeping.settle(missing)
-        await self.database.retrying(self.timekeeping.pass_by)
-        more = await self._drop() or await self.database.retrying(self.timekeeping.forget)
-        await self.database.retrying(self.timekeeping.measure)
-        return int(more)
+    async def prepare(self, batch: Sequence[Touchpoint]) -> None:
+        """Make what `batch` needs, once in the life of this process: what can't be made now, `step` makes later."""
+        for period in sorted(self.timekeeping.missing(batch), key=lambda each: each.end):
+            await self._if_free(partial(self.timekeeping.make, period))
+            self.timekeeping.settle(period)
 
-    async def _drop(self) -> bool:
-        """Whether one was dropped. Not while a long transaction reads the timeline: writers would wait behind us."""
+    async def step(self) -> int:
+        """Make what is wanted, drop one partition at most, forget a little; give whether to come again at once."""
+        for period in await self.database.retrying(self.timekeeping.wanted):
+            await self._if_free(partial(self.timekeeping.make, period))
+        await self.database.retrying(self.timekeeping.pass_by)
+        more = await self._if_free(self.timekeeping.drop_oldest)
+        more = await self.database.retrying(self.timekeeping.forget) or more
+        await self.database.retrying(self.timekeeping.measure)
+        return int(more or False)
+
+    async def _if_free(self, use: Callable[[Work], Awaitable[T]]) -> T | None:
+        """`use` in a transaction; None where somebody else uses what it needs."""
         try:
-            return await self.database.retrying(self.timekeeping.drop_oldest)
+            return await self.database.retrying(use)
         except DBAPIError as error:
             if sqlstate(error) != LOCK_NOT_AVAILABLE:
                 raise
             metrics.TIMELINE_BUSY.inc()
-            return False
+            return None
 
 
 def _identified(membership: Membership, told: Told) -> tuple[bytes, bytes]:

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from sqlalchemy import text
 
-from services.profile.consumer import Absorbing
 from services.profile.domain.graph import Limits
 from services.profile.publisher import Timekeeper
 from services.profile.service.absorbing import Profiles
@@ -18,7 +18,7 @@ from services.profile.service.history import NOW
 from services.profile.service.reading import Filter, Leaf, Reading
 from services.profile.service.timekeeping import Timekeeping
 from services.profile.store.timeline import Place
-from shared.db import Database
+from shared.db import Database, Work
 from shared.events import Touchpoint
 from shared.identifiers import Identifier
 from tests.builders import after
@@ -40,10 +40,8 @@ class Archive:
     def __init__(self, database: Database, hands: Hands, months: int | None = None) -> None:
         self.database = database
         self.hands = hands
-        self.timekeeping = Timekeeping(months=months, clock=hands)
-        self.keeper = Timekeeper(timekeeping=self.timekeeping, database=database)
-        profiles = Profiles(limits=ROOMY, zone=UTC, clock=hands)
-        self.absorbing = Absorbing(profiles, self.timekeeping, database)
+        self.keeper = Timekeeper(timekeeping=Timekeeping(months=months, clock=hands), database=database)
+        self.profiles = Profiles(limits=ROOMY, zone=UTC, clock=hands)
 
     def another(self, months: int | None = None) -> Archive:
         """The same database, seen by another process."""
@@ -51,8 +49,11 @@ class Archive:
 
     async def absorb(self, *batches: Sequence[Touchpoint]) -> None:
         """All batches at once, each in a transaction of its own."""
-        uses = [lambda work, batch=batch: self.absorbing.absorb(batch, work) for batch in batches if batch]
-        await asyncio.gather(*(self.database.retrying(use) for use in uses))
+        await asyncio.gather(*(self.database.retrying(partial(self._absorb, batch)) for batch in batches if batch))
+
+    async def _absorb(self, batch: Sequence[Touchpoint], work: Work) -> None:
+        await self.keeper.prepare(batch)
+        await self.profiles.absorb(batch, work)
 
     async def keep(self) -> None:
         """What the background does, until nothing is left to do."""

@@ -11,7 +11,7 @@ A month is a number, counted since the year 0: months of all years compare, and 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import MAXYEAR, MINYEAR, UTC, datetime
 from typing import NamedTuple
 
 YEARS = 1970
@@ -19,6 +19,11 @@ YEARS = 1970
 
 MONTHS = 2020
 """The first year whose months have partitions of their own: older than any history that is removed by the month."""
+
+
+FIRST_MONTH = MINYEAR * 12
+LAST_MONTH = MAXYEAR * 12 + 11
+"""Of our calendar."""
 
 
 class Period(NamedTuple):

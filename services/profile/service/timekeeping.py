@@ -12,13 +12,13 @@ from shared.db import Work
 from shared.events import Touchpoint
 
 FORGOTTEN_AT_ONCE = 10_000
-"""Rows of `presence` in one transaction: a tenth of a second."""
+"""Rows of a table in one transaction: a tenth of a second."""
 
 
 class Timekeeping:
     """What can be done for the timeline's partitions. `months`: how many whole ones are kept; None: all.
 
-    `settled` are those that this process need not think of again: they are there, or retention has passed them.
+    `settled` are those that this process need not think of again while it absorbs.
     """
 
     def __init__(self, *, months: int | None, clock: Clock) -> None:
@@ -30,23 +30,25 @@ class Timekeeping:
         """The partitions that `batch` needs and that may not exist."""
         return needed((touchpoint.at for touchpoint in batch), self.clock()) - self.settled
 
-    def missing_ahead(self) -> set[Period]:
-        """The same of what will be needed soon."""
-        return ahead(self.clock()) - self.settled
+    async def wanted(self, work: Work) -> set[Period]:
+        """The partitions that do not exist and should: soon to be needed, or their touchpoints wait in the rest."""
+        waiting = needed(await partitions.waiting(work), self.clock())
+        return (waiting | ahead(self.clock())) - await partitions.existing(work)
 
-    async def make(self, wanted: Iterable[Period], work: Work) -> None:
-        """Make those of `wanted` that do not exist, in a transaction of its own: others wait for it.
+    async def make(self, period: Period, work: Work) -> None:
+        """Make a partition unless it exists, in a transaction of its own: others wait for it.
 
-        None of those that retention has passed: what comes late for them is not kept. To be `settled` after the commit.
+        Not one that retention has passed: what comes late for it is not kept. Raises DBAPIError with SQLSTATE 55P03
+        where others use the rest, or make partitions, for long.
         """
         await partitions.lock(work)
         passed = await partitions.removed_before(work)
-        there = await partitions.existing(work)
-        await partitions.make(work, {each for each in wanted if passed is None or each.end > passed} - there)
+        if (passed is None or period.end > passed) and period not in await partitions.existing(work):
+            await partitions.make(work, period)
 
-    def settle(self, made: Iterable[Period]) -> None:
-        """These were made, and that is committed."""
-        self.settled.update(made)
+    def settle(self, period: Period) -> None:
+        """It exists, or will not; or its touchpoints wait in the rest, and somebody makes it later."""
+        self.settled.add(period)
 
     async def pass_by(self, work: Work) -> None:
         """Let everything be gone that has had its time: at once for whoever asks, on disk when it is dropped."""
@@ -57,8 +59,9 @@ class Timekeeping:
     async def drop_oldest(self, work: Work) -> bool:
         """Drop the oldest partition that has had its time; give whether there was one. Raises what `drop` raises."""
         passed = await partitions.removed_before(work)
-        if passed is None or not await partitions.try_lock(work):
+        if passed is None:
             return False
+        await partitions.lock(work)
         gone = [period for period in await partitions.existing(work) if period.end <= passed]
         if gone:
             await partitions.drop(work, min(gone, key=lambda each: each.end))
@@ -66,12 +69,13 @@ class Timekeeping:
         return bool(gone)
 
     async def forget(self, work: Work) -> bool:
-        """Forget some of who was there in months that are gone; give whether there may be more of it."""
+        """Forget some of what the rest holds, and of who was there, from times that are gone; give whether any was."""
         passed = await partitions.removed_before(work)
         if passed is None:
             return False
         most = FORGOTTEN_AT_ONCE
-        return await partitions.forget_presence(work, month_of(passed), most) == most
+        rows = await partitions.forget_rest(work, passed, most)
+        return rows + await partitions.forget_presence(work, month_of(passed), most) > 0
 
     async def measure(self, work: Work) -> None:
         """Show how large the timeline is."""

@@ -1,15 +1,17 @@
 """The timeline's partitions, and how far back it goes.
 
-Whoever makes or drops one holds an advisory lock: so two processes that want the same never meet half way. A partition
-is made beside the timeline and then attached, which no writer waits for. Dropping waits for all who use the timeline,
-and all who come later wait behind it: so it gives up soon, and is tried again.
+Whoever makes or drops one holds an advisory lock: so two processes that want the same never meet half way. Locks are
+taken in one order by all: the advisory lock, the timeline, its rest.
 
-Locks are taken in one order by all: the advisory lock, the timeline, its rest.
+- A partition is made beside the timeline and then attached. Nobody waits for that who writes into another; but it waits
+  for all who use the rest, such as a backup. Then it gives up soon: touchpoints wait in the rest, where they show like
+  any, and move when the partition can be made.
+- Dropping waits for all who use the timeline, and all who come later wait behind it: so it gives up soon, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -23,10 +25,9 @@ PREFIX = "timeline_"
 REST = "timeline_rest"
 
 PATIENCE = "500ms"
-"""How long a drop may keep writers waiting behind it: a batch takes a quarter of that."""
+"""How long a lock is waited for, and others may have to wait behind: a batch takes a quarter of that."""
 
 LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || '.timeline', 8002))")
-TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtextextended(current_schema() || '.timeline', 8002))")
 HURRY = text("SELECT set_config('lock_timeout', :patience, true)")
 NAMES = text("""
     SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
@@ -38,7 +39,13 @@ REMOVE_BEFORE = text("""
     ON CONFLICT (what) DO UPDATE SET removed_before = excluded.removed_before
     WHERE retention.removed_before < excluded.removed_before
 """)
-FORGET = text("""
+# The rest is empty but for odd times: there is nothing to be won by an index on the time alone.
+WAITING = text("SELECT DISTINCT ON (month_of(at)) at FROM timeline_rest ORDER BY month_of(at)")
+FORGET_REST = text("""
+    DELETE FROM timeline_rest
+    WHERE ctid = ANY (ARRAY(SELECT ctid FROM timeline_rest WHERE at < :moment LIMIT :most))
+""")
+FORGET_PRESENCE = text("""
     DELETE FROM presence WHERE ctid = ANY (ARRAY(SELECT ctid FROM presence WHERE month < :month LIMIT :most))
 """)
 # Of the catalogue alone: it takes no lock, and what it says is as old as the last vacuum or analyze.
@@ -66,14 +73,9 @@ class Measures(NamedTuple):
 
 
 async def lock(work: Work) -> None:
-    """Let whoever else makes or drops partitions wait until this transaction ends."""
-    await work.execute(LOCK)
-
-
-async def try_lock(work: Work) -> bool:
-    """The same, unless somebody else has it; and from here on wait for no lock for long."""
+    """Let whoever else makes or drops partitions wait until this transaction ends; and wait for no lock for long."""
     await work.execute(HURRY, {"patience": PATIENCE})
-    return bool((await work.execute(TRY_LOCK)).scalar_one())
+    await work.execute(LOCK)
 
 
 async def existing(work: Work) -> set[Period]:
@@ -82,11 +84,15 @@ async def existing(work: Work) -> set[Period]:
     return {named(name.removeprefix(PREFIX)) for name in names}
 
 
-async def make(work: Work, periods: Iterable[Period]) -> None:
-    """Make these, which do not exist, with what waits for them in the rest. Only under the lock."""
-    for period in sorted(periods, key=lambda each: each.end):
-        for statement in _making(period):
-            await work.execute(text(statement))
+async def waiting(work: Work) -> Sequence[datetime]:
+    """A moment of each month that the rest holds touchpoints of."""
+    return (await work.execute(WAITING)).scalars().all()
+
+
+async def make(work: Work, period: Period) -> None:
+    """Make it, which does not exist, with what waits for it in the rest. Only under the lock."""
+    for statement in _making(period):
+        await work.execute(text(statement))
 
 
 def _making(period: Period) -> Sequence[str]:
@@ -120,9 +126,14 @@ async def remove_before(work: Work, moment: datetime) -> None:
     await work.execute(REMOVE_BEFORE, {"moment": moment})
 
 
+async def forget_rest(work: Work, moment: datetime, most: int) -> int:
+    """Forget what the rest holds from before `moment`, so many rows at most; give how many they were."""
+    return (await work.execute(FORGET_REST, {"moment": moment, "most": most})).rowcount
+
+
 async def forget_presence(work: Work, month: int, most: int) -> int:
     """Forget who was there before `month`, so many rows at most; give how many they were."""
-    return (await work.execute(FORGET, {"month": month, "most": most})).rowcount
+    return (await work.execute(FORGET_PRESENCE, {"month": month, "most": most})).rowcount
 
 
 async def measure(work: Work) -> Measures:

@@ -15,7 +15,7 @@ import msgspec
 from sqlalchemy import Row, TextClause, text
 
 from services.profile.domain.identity import Owned
-from services.profile.domain.periods import month_of, start_of
+from services.profile.domain.periods import FIRST_MONTH, LAST_MONTH, month_of, start_of
 from shared.clock import rfc3339
 from shared.db import Work
 
@@ -138,8 +138,10 @@ def _owners(asked: Asked) -> dict[str, Any]:
 @lru_cache(maxsize=1024)
 def _newest(month: int, *, by_name: bool) -> TextClause:
     """The statement for one month. The month is written into it: then only its partition is planned for, and locked."""
-    start = "-infinity" if month == month_of(datetime.min.replace(tzinfo=UTC)) else rfc3339(start_of(month))
-    end = "infinity" if month == month_of(datetime.max.replace(tzinfo=UTC)) else rfc3339(start_of(month + 1))
+    # The first moment there is stands in the database as -infinity, and is to be read as what it was.
+    first = rfc3339(datetime.min.replace(tzinfo=UTC))
+    start = "-infinity" if month == FIRST_MONTH else rfc3339(start_of(month))
+    end = "infinity" if month == LAST_MONTH else rfc3339(start_of(month + 1))
     return text(f"""
         WITH owner AS MATERIALIZED (
             SELECT DISTINCT identifier.kind, identifier.value
@@ -151,7 +153,7 @@ def _newest(month: int, *, by_name: bool) -> TextClause:
         ), share AS MATERIALIZED (
             SELECT greatest(CAST(:limit AS bigint), :scan / greatest(count(*), 1)) AS size FROM owner
         )
-        SELECT at, touchpoint_id, source, received_at, type, name, channel,
+        SELECT greatest(at, '{first}') AS at, touchpoint_id, source, received_at, type, name, channel,
             CAST(properties AS text) AS properties, CAST(identifiers AS text) AS identifiers, matches, cut
         FROM owner CROSS JOIN LATERAL (
             SELECT *, place = (SELECT size FROM share) AS cut
