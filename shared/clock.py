@@ -21,4 +21,4 @@ def milliseconds(at: datetime) -> datetime:
 
 def rfc3339(at: datetime) -> str:
     """`at` as every answer shows it: `2026-03-01T10:00:00.000Z`. `at` must know its time zone."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z"
+    return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"

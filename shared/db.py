@@ -10,6 +10,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -80,6 +81,13 @@ class Database:
                     raise
                 await asyncio.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - jitter, no secret
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def aware(at: datetime) -> datetime:
+    """A moment from a row, as it was stored. The first one of our calendar, which is what a client writes that leaves
+    its time empty, stands there as -infinity and comes back without its zone.
+    """
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def sqlstate(error: BaseException) -> str | None:

@@ -14,11 +14,12 @@ from fastapi import FastAPI
 from services.profile import api
 from services.profile.api.desk import Desk
 from services.profile.consumer import stream
-from services.profile.publisher import Backlog, ProfilePublisher, SegmentFiller
+from services.profile.publisher import Backlog, ProfilePublisher, SegmentFiller, Timekeeper
 from services.profile.service.absorbing import Profiles
 from services.profile.service.publishing import Publications
 from services.profile.service.reading import Reading
 from services.profile.service.segments import Segments
+from services.profile.service.timekeeping import Timekeeping
 from services.profile.settings import SERVICE, Settings
 from shared import topics
 from shared.clock import Clock, system_clock
@@ -69,10 +70,12 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
         )
         filler = SegmentFiller(segments=segments, database=database, batch=settings.fill_batch)
         backlog = Backlog(publications=publications, database=database)
+        keeper = Timekeeper(timekeeping=Timekeeping(months=settings.timeline_months, clock=clock), database=database)
         publisher = Publisher(name="profiles", publish=out.publish, health=health)
         consumer = stream(
             settings=settings.kafka,
             profiles=Profiles(limits=settings.limits, zone=settings.time_zone, clock=clock),
+            prepare=keeper.prepare,
             database=database,
             kafka=kafka,
             health=health,
@@ -85,5 +88,6 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
             publisher.run(),
             Publisher(name="segments", publish=filler.fill, health=health).run(),
             Publisher(name="backlog", publish=backlog.look, health=health, idle=1.0).run(),
+            Publisher(name="timeline", publish=keeper.step, health=health, idle=10.0).run(),
         ):
             yield

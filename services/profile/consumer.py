@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from services.profile.service.absorbing import Profiles
 from services.profile.settings import SERVICE
 from shared import topics
 from shared.clock import Clock
-from shared.db import Database
+from shared.db import Database, Work
+from shared.events import Touchpoint
 from shared.health import Health
 from shared.kafka import Kafka
 from shared.settings import KafkaSettings
@@ -19,6 +20,7 @@ def stream(
     *,
     settings: KafkaSettings,
     profiles: Profiles,
+    prepare: Callable[[Sequence[Touchpoint]], Awaitable[None]],
     database: Database,
     kafka: Kafka,
     health: Health,
@@ -26,11 +28,16 @@ def stream(
     after_commit: Callable[[], None],
     limits: StreamLimits | None = None,
 ) -> Stream:
-    """The service's one consumer, to be run."""
+    """The service's one consumer, to be run. `prepare`: makes what a batch needs, in transactions of its own."""
+
+    async def absorb(batch: Sequence[Touchpoint], work: Work) -> None:
+        await prepare(batch)  # first: what the batch locks from here on, others may be waiting for
+        await profiles.absorb(batch, work)
+
     return Stream(
         service=SERVICE,
         routes=(
-            Route(topics.TOUCHPOINTS, profiles.absorb, once=True),
+            Route(topics.TOUCHPOINTS, absorb, once=True),
             Route(topics.SCORES, profiles.keep_scores),
         ),
         settings=settings,

@@ -59,3 +59,27 @@ FILLED = Counter(
     "temas_profile_segment_filled_total",
     "Profiles marked to be decided anew because a segment was saved.",
 )
+TIMELINE_PARTITIONS = Gauge(
+    "temas_profile_timeline_partitions",
+    "Partitions of the timeline. With retention their number comes to rest; without, it grows by twelve a year.",
+)
+TIMELINE_ROWS = Gauge(
+    "temas_profile_timeline_rows",
+    "Touchpoints in the timeline, as PostgreSQL's statistics last knew: an estimate, as old as the last autovacuum.",
+)
+TIMELINE_BYTES = Gauge(
+    "temas_profile_timeline_bytes",
+    "Bytes of the timeline on disk with its indexes, by the same statistics.",
+)
+TIMELINE_REMOVED = Counter(
+    "temas_profile_timeline_removed_partitions_total",
+    "Partitions that retention has dropped.",
+)
+TIMELINE_BUSY = Counter(
+    "temas_profile_timeline_busy_total",
+    "Times that a partition could not be made or dropped because somebody else used the timeline; it is tried again.",
+)
+TIMELINE_LATE = Counter(
+    "temas_profile_timeline_late_total",
+    "Touchpoints from before what the timeline keeps: they count in the profile and do not show in its timeline.",
+)

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import TypeVar
+
+from sqlalchemy.exc import DBAPIError
 
 from services.profile import metrics
 from services.profile.domain.publication import SOURCE
 from services.profile.service.publishing import Publications, Told
 from services.profile.service.segments import Segments
+from services.profile.service.timekeeping import Timekeeping
 from services.profile.store.profiles import Claimed
 from shared import topics
 from shared.clock import Clock
-from shared.db import Database
-from shared.events import Identified, Membership, Profiled, View, encode
+from shared.db import Database, Work, sqlstate
+from shared.events import Identified, Membership, Profiled, Touchpoint, View, encode
 from shared.kafka import Kafka
+
+T = TypeVar("T")
+
+LOCK_NOT_AVAILABLE = "55P03"
 
 
 class ProfilePublisher:
@@ -89,6 +98,43 @@ class Backlog:
         async with self.database.begin() as work:
             await self.publications.measure(work)
         return 0
+
+
+class Timekeeper:
+    """Keeps the timeline's partitions: there before they are needed, and gone when they have had their time.
+
+    Each is made or dropped in a transaction of its own, and only where nobody has to be waited for.
+    """
+
+    def __init__(self, *, timekeeping: Timekeeping, database: Database) -> None:
+        self.timekeeping = timekeeping
+        self.database = database
+
+    async def prepare(self, batch: Sequence[Touchpoint]) -> None:
+        """Make what `batch` needs, once in the life of this process: what can't be made now, `step` makes later."""
+        for period in sorted(self.timekeeping.missing(batch), key=lambda each: each.end):
+            await self._if_free(partial(self.timekeeping.make, period))
+            self.timekeeping.settle(period)
+
+    async def step(self) -> int:
+        """Make what is wanted, drop one partition at most, forget a little; give whether to come again at once."""
+        for period in await self.database.retrying(self.timekeeping.wanted):
+            await self._if_free(partial(self.timekeeping.make, period))
+        await self.database.retrying(self.timekeeping.pass_by)
+        more = await self._if_free(self.timekeeping.drop_oldest)
+        more = await self.database.retrying(self.timekeeping.forget) or more
+        await self.database.retrying(self.timekeeping.measure)
+        return int(more or False)
+
+    async def _if_free(self, use: Callable[[Work], Awaitable[T]]) -> T | None:
+        """`use` in a transaction; None where somebody else uses what it needs."""
+        try:
+            return await self.database.retrying(use)
+        except DBAPIError as error:
+            if sqlstate(error) != LOCK_NOT_AVAILABLE:
+                raise
+            metrics.TIMELINE_BUSY.inc()
+            return None
 
 
 def _identified(membership: Membership, told: Told) -> tuple[bytes, bytes]:

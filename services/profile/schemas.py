@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from shared.events import View
+from shared.events import CallType, View
 
 
 def _without_references(node: Any, definitions: dict[str, Any]) -> Any:
@@ -78,7 +78,7 @@ class NamedBy(BaseModel):
 
 class TimelineTouchpoint(BaseModel):
     touchpoint_id: str
-    type: str
+    type: CallType
     name: str | None
     at: str
     received_at: str
@@ -88,8 +88,35 @@ class TimelineTouchpoint(BaseModel):
 
 
 class TimelinePage(BaseModel):
+    """Newest first. Only `next` says whether there is more: a page that asks for what is rare may not be full."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "touchpoints": [
+                    {
+                        "touchpoint_id": "m-17",
+                        "type": "track",
+                        "name": "Order Completed",
+                        "at": "2026-03-01T10:00:00.000Z",
+                        "received_at": "2026-03-01T10:00:00.120Z",
+                        "channel": "web",
+                        "properties": {"order_id": "o-1", "total": 49.9},
+                        "identifiers": [{"kind": "user_id", "value": "u-17"}],
+                    }
+                ],
+                "next": None,
+                "removed_before": "2025-01-01T00:00:00.000Z",
+            }
+        }
+    )
+
     touchpoints: list[TimelineTouchpoint]
     next: str | None
+    removed_before: str | None = Field(
+        description="Where something of this person was removed from the timeline because of its age: all that "
+        "happened before this moment. It still counts in the profile, so `touchpoints.count` there may be more."
+    )
 
 
 class Refusal(BaseModel):

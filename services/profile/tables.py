@@ -1,7 +1,7 @@
 """The tables of profile. The migrations make them; a test holds both against each other.
 
-Facts: `fragment`, `identifier` (but for its `profile_id` and `joined`), `edge`, `timeline`, `score`, `segment`.
-Everything else follows from them and can be made anew.
+Facts: `fragment`, `identifier` (but for its `profile_id` and `joined`), `edge`, `timeline`, `score`, `segment`,
+`retention`. Everything else follows from them and can be made anew.
 
 - Text that is compared is in collation C: PostgreSQL must order ids exactly as Python does.
 - JSON that is only ever read whole is `json`, not `jsonb`: what was written is what is read, byte for byte, and neither
@@ -21,6 +21,7 @@ from sqlalchemy import (
     DateTime,
     Float,
     Index,
+    Integer,
     LargeBinary,
     MetaData,
     Table,
@@ -119,6 +120,16 @@ SCORE = Table(
     Column("churn_risk", Float),
 )
 
+# Every touchpoint under its owner, in partitions by time (domain/periods.py): retention drops one, and no page looks
+# into more of them than it has rows from. Partitions cost inserts nothing that can be measured.
+#
+# - The key is the order of pages. Who sent a touchpoint and its id name it for ever, and when it happened is part of
+#   what was sent: the same one again has the same key, in the same partition, and stays one row.
+# - `timeline_by_name`: names are many, most of them rare, and people ask for them. It costs an insert a third more
+#   (17 ms for 1,000 rows instead of 12, of about 120 that absorbing them takes), and 180 bytes a row beside 340 of the
+#   row and 170 of the key.
+# - Channels and types are few, and most are common: for them `presence` says which months to look into, and there a
+#   page walks down the key, so many rows at most, and says where it stopped. An index for each would cost as much.
 TIMELINE = Table(
     "timeline",
     METADATA,
@@ -133,6 +144,40 @@ TIMELINE = Table(
     Column("channel", _TEXT, nullable=False),
     Column("properties", JSON, nullable=False),
     Column("identifiers", JSON, nullable=False),
+    Index(
+        "timeline_by_name",
+        "kind",
+        "value",
+        "name",
+        "at",
+        "touchpoint_id",
+        "source",
+        postgresql_where=text("name IS NOT NULL"),
+    ),
+    postgresql_partition_by="RANGE (at)",
+)
+
+# In which months an identifier has touchpoints, by which channels and of which types: so a page of a merged profile
+# asks only those partitions and identifiers that have something, however many there are. A trigger on `timeline` keeps
+# it: what is inserted there is here, whoever inserted it. 3 ms for 1,000 touchpoints of people who come often, 10 where
+# each is somebody new; a month is its number since the year 0, as in domain/periods.py.
+PRESENCE = Table(
+    "presence",
+    METADATA,
+    Column("kind", _TEXT, primary_key=True),
+    Column("value", _TEXT, primary_key=True),
+    Column("month", Integer, primary_key=True),
+    Column("channel", _TEXT, primary_key=True),
+    Column("type", _TEXT, primary_key=True),
+    Index("presence_by_month", "month", postgresql_using="brin"),
+)
+
+# Before which moment retention has removed what happened. It never goes back: what was removed is gone.
+RETENTION = Table(
+    "retention",
+    METADATA,
+    Column("what", _TEXT, primary_key=True),
+    Column("removed_before", _TIME, nullable=False),
 )
 
 # `filling`: whether profiles are still being marked for its newest rule, and `filled_to` the last one that was.

@@ -20,12 +20,12 @@ def test_milliseconds_cuts_and_never_rounds_up() -> None:
     assert milliseconds(late) == datetime(2026, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC)
 
 
-@given(st.datetimes(min_value=datetime(1000, 1, 1), timezones=st.just(UTC)))
+@given(st.datetimes(timezones=st.just(UTC)))
 def test_what_is_shown_is_what_is_stored(at: datetime) -> None:
     assert datetime.fromisoformat(rfc3339(at)) == milliseconds(at)
 
 
-@given(*[st.datetimes(min_value=datetime(1000, 1, 1), timezones=st.just(UTC))] * 2)
+@given(*[st.datetimes(timezones=st.just(UTC))] * 2)
 def test_the_order_of_the_texts_is_the_order_of_the_moments(one: datetime, other: datetime) -> None:
     assert (rfc3339(one) < rfc3339(other)) == (milliseconds(one) < milliseconds(other))
 

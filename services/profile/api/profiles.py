@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Path, Query, Response
+from pydantic import AwareDatetime
 from sqlalchemy import Row
 
 from services.profile.api.desk import AtDesk, Desk
 from services.profile.errors import NotYet, ProfileNotFound
 from services.profile.schemas import TEXT, AnyText, Refusal, TimelinePage, view_schema
-from services.profile.service.reading import NOW
+from services.profile.service.history import NOW
+from services.profile.service.reading import EVER, Filter, Leaf
 from services.profile.store.timeline import Place
 from shared.clock import rfc3339
 from shared.errors import Invalid
+from shared.events import CallType
 from shared.http import Json
 from shared.identifiers import Identifier
 from shared.kafka import parse_token
@@ -39,6 +41,7 @@ Person = Annotated[
     ),
 ]
 Only = Annotated[str | None, Query(pattern=TEXT, max_length=500, description="Only touchpoints with this one.")]
+Moment = AwareDatetime | None
 After = Annotated[
     str | None,
     Query(description="A `Temas-Position` from ingest: answer once that touchpoint shows.", examples=["0:1234,3:88"]),
@@ -55,13 +58,18 @@ async def timeline(
     cursor: Cursor = None,
     channel: Only = None,
     name: Only = None,
+    type: Annotated[CallType | None, Query(description="Only touchpoints of this type.")] = None,
+    since: Annotated[Moment, Query(alias="from", description="Only what happened then or later.")] = None,
+    until: Annotated[Moment, Query(alias="to", description="Only what happened before that.")] = None,
 ) -> TimelinePage:
     identifier = _identifier(person)
+    asked = Filter(since=EVER if since is None else _utc(since, "from"), channel=channel, name=name, type=type)
     before = Place(*place(cursor, AwareMoment, AnyText, AnyText)) if cursor is not None else NOW
-    rows = await desk.run(
-        lambda work: desk.reading.timeline(identifier, work, limit=limit + 1, before=before, channel=channel, name=name)
-    )
-    return _page(rows, limit)  # type: ignore[return-value]  # a Response, of that model
+    before = before._replace(at=_utc(before.at, "cursor"))
+    if until is not None:
+        before = min(before, Place(_utc(until, "to"), "", ""))
+    leaf = await desk.run(lambda work: desk.reading.timeline(identifier, asked, work, before=before, limit=limit))
+    return _page(leaf)  # type: ignore[return-value]  # a Response, of that model
 
 
 @router.get(
@@ -103,11 +111,25 @@ def _identifier(text: str) -> Identifier:
     return identifier
 
 
-def _page(rows: Sequence[Row[Any]], limit: int) -> Json:
-    shown = rows[:limit]
-    last = shown[-1] if len(rows) > limit else None
-    following = last and cursor(last.at.isoformat(), last.touchpoint_id, last.source)
-    return Json({"touchpoints": [_touchpoint(row) for row in shown], "next": following})
+def _utc(moment: datetime, path: str) -> datetime:
+    """`moment` in UTC. Raises Invalid at the ends of our calendar, where it may have no day there."""
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise Invalid(
+            f"{path}: {moment} is no moment in UTC", details=[{"path": path, "code": "invalid_moment"}]
+        ) from None
+
+
+def _page(leaf: Leaf) -> Json:
+    rows, next = leaf.page
+    return Json(
+        {
+            "touchpoints": [_touchpoint(row) for row in rows],
+            "next": None if next is None else cursor(next.at.isoformat(), next.touchpoint_id, next.source),
+            "removed_before": None if leaf.removed_before is None else rfc3339(leaf.removed_before),
+        }
+    )
 
 
 def _touchpoint(row: Row[Any]) -> dict[str, Any]:

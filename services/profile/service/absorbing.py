@@ -34,9 +34,10 @@ class Profiles:
         heard = linking.sift(statements, known)
 
         await fragments.add(work, additions)
-        await timeline.add(work, owned)
+        added = await timeline.add(work, owned)
         await self._relate(work, heard, known, additions.keys())
         metrics.ABSORBED.inc(len(batch))
+        metrics.TIMELINE_LATE.inc(len(batch) - added)  # each is new, so nothing else keeps one out
         metrics.BLOCKED.inc(sum(len(each.blocked) for each in owned))
 
     async def keep_scores(self, batch: Sequence[Scored], work: Work) -> None:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Row
+import msgspec
 
 from services.profile.domain.identity import NAMED
 from services.profile.errors import ProfileNotFound
-from services.profile.store import profiles, timeline
+from services.profile.service import history
+from services.profile.service.history import Page
+from services.profile.store import partitions, profiles
 from services.profile.store.profiles import Found
-from services.profile.store.timeline import Place
+from services.profile.store.timeline import Asked, Place
 from shared import ledger
+from shared.clock import rfc3339
 from shared.db import Work
+from shared.events import Touchpoints
 from shared.identifiers import PROFILE, Identifier, normal
 
-NOW = Place(datetime(9999, 12, 31, tzinfo=UTC), "", "")
-"""Where every timeline ends: it is read from here backwards."""
+EVER = datetime.min.replace(tzinfo=UTC)
+"""The first moment of our calendar."""
 
 
 class Sight(NamedTuple):
@@ -28,6 +32,28 @@ class Sight(NamedTuple):
     body: str
     version: int
     wanted: int
+
+
+class Filter(NamedTuple):
+    """Which touchpoints of a person: from `since` on, and only those of this channel, name and type."""
+
+    since: datetime = EVER
+    channel: str | None = None
+    name: str | None = None
+    type: str | None = None
+
+
+class Leaf(NamedTuple):
+    """A page of somebody's timeline; and before when retention removed what happened, where it removed anything."""
+
+    page: Page
+    removed_before: datetime | None
+
+
+class _First(msgspec.Struct):
+    """What of a view says when somebody was first there."""
+
+    touchpoints: Touchpoints = Touchpoints()
 
 
 class Reading:
@@ -50,16 +76,22 @@ class Reading:
         # What was never published has version 0, which nobody wants.
         return Sight(found.body or "", found.shown or 0, found.version if after else found.joined)
 
-    async def timeline(
-        self, identifier: Identifier, work: Work, *, limit: int, before: Place, channel: str | None, name: str | None
-    ) -> Sequence[Row[Any]]:
+    async def timeline(self, identifier: Identifier, asked: Filter, work: Work, *, before: Place, limit: int) -> Leaf:
         """That person's touchpoints that are older than `before`, the newest first. Raises ProfileNotFound."""
         found = await _find(work, identifier)
         if found is None:
             raise ProfileNotFound(identifier)
-        return await timeline.newest(
-            work, found.profile_id, kinds=NAMED, before=before, limit=limit, channel=channel, name=name
-        )
+        removed = await partitions.removed_before(work)
+        since = max(asked.since, removed or asked.since)
+        wanted = Asked(found.profile_id, NAMED, since, asked.channel, asked.name, asked.type)
+        page = await history.page(work, wanted, before=before, limit=limit)
+        return Leaf(page, removed if removed is not None and _was_there(found, removed) else None)
+
+
+def _was_there(found: Found, moment: datetime) -> bool:
+    """Whether anything of this person is from before `moment`."""
+    first = msgspec.json.decode(found.body, type=_First).touchpoints.first_at if found.body else None
+    return first is not None and first < rfc3339(moment)
 
 
 async def _find(work: Work, identifier: Identifier) -> Found | None:

@@ -11,7 +11,7 @@ from services.profile.domain.graph import Claim, Limits, Standing, Standings, fo
 from services.profile.domain.identity import NAMED, Edge, Statements
 from services.profile.domain.linking import Placed
 from services.profile.domain.when import When
-from shared.db import Work
+from shared.db import Work, aware
 from shared.identifiers import Identifier
 
 FIND = text("""
@@ -195,10 +195,10 @@ async def _aliases(work: Work, found: Places) -> list[Edge]:
 
 def standing(row: Row[Any]) -> Standing:
     """What a row of `identifier` says."""
-    seen = None if row.seen_at is None else When(row.seen_at, row.seen_id)
+    seen = None if row.seen_at is None else When(aware(row.seen_at), row.seen_id)
     claim = None
     if row.owner_kind is not None:
-        claim = Claim(When(row.claimed_at, row.claimed_id), Identifier(row.owner_kind, row.owner_value))
+        claim = Claim(When(aware(row.claimed_at), row.claimed_id), Identifier(row.owner_kind, row.owner_value))
     return Standing(Identifier(row.kind, row.value), seen, claim)
 
 

@@ -1,15 +1,22 @@
-"""The timeline: every touchpoint under its owner. A profile's is the merge of its identifiers'."""
+"""The timeline: every touchpoint under its owner. A profile's is the merge of its identifiers'.
+
+It is read month by month, only those in which the profile has something: what a page costs depends neither on how long
+the timeline is, nor on how many partitions there are.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Collection, Iterable, Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Row, text
+from sqlalchemy import Row, TextClause, text
 
 from services.profile.domain.identity import Owned
+from services.profile.domain.periods import FIRST_MONTH, LAST_MONTH, month_of, start_of
+from shared.clock import rfc3339
 from shared.db import Work
 
 ADD = text("""
@@ -19,24 +26,28 @@ ADD = text("""
         CAST(:kinds AS text[]), CAST(:values AS text[]), CAST(:ats AS timestamptz[]), CAST(:ids AS text[]),
         CAST(:sources AS text[]), CAST(:received_ats AS timestamptz[]), CAST(:types AS text[]), CAST(:names AS text[]),
         CAST(:channels AS text[]), CAST(:properties AS json[]), CAST(:identifiers AS json[])
-    )
+    ) AS new
+        (kind, value, at, touchpoint_id, source, received_at, type, name, channel, properties, identifiers)
+    WHERE at >= coalesce((SELECT removed_before FROM retention WHERE what = 'timeline'), '-infinity')
     ON CONFLICT DO NOTHING
 """)
-# Of each identifier the newest, straight from the index; then the newest of those.
-NEWEST = text("""
-    SELECT at, touchpoint_id, source, received_at, type, name, channel,
-        CAST(properties AS text) AS properties, CAST(identifiers AS text) AS identifiers
+# Of each identifier its newest months, straight from the key; then the newest of those.
+MONTHS = text("""
+    SELECT DISTINCT month
     FROM identifier CROSS JOIN LATERAL (
-        SELECT * FROM timeline
-        WHERE timeline.kind = identifier.kind AND timeline.value = identifier.value
+        SELECT DISTINCT month FROM presence
+        WHERE presence.kind = identifier.kind AND presence.value = identifier.value
+            AND month BETWEEN :first AND :last
             AND (CAST(:channel AS text) IS NULL OR channel = :channel)
-            AND (CAST(:name AS text) IS NULL OR name = :name)
-            AND (at, touchpoint_id, source) < (CAST(:at AS timestamptz), CAST(:id AS text), CAST(:source AS text))
-        ORDER BY at DESC, touchpoint_id DESC, source DESC LIMIT :limit
+            AND (CAST(:type AS text) IS NULL OR type = :type)
+        ORDER BY month DESC LIMIT :limit
     ) AS newest
     WHERE identifier.profile_id = CAST(:profile_id AS uuid) AND identifier.kind = ANY(CAST(:kinds AS text[]))
-    ORDER BY at DESC, touchpoint_id DESC, source DESC LIMIT :limit
+    ORDER BY month DESC LIMIT :limit
 """)
+# A walk down an index is all that is ever right here. Believing that an identifier has a handful of rows, PostgreSQL
+# might sort them instead: those of a busy one are a million.
+WALK = text("SELECT set_config('enable_bitmapscan', 'off', true), set_config('enable_seqscan', 'off', true)")
 
 
 class Place(NamedTuple):
@@ -47,11 +58,25 @@ class Place(NamedTuple):
     source: str
 
 
-async def add(work: Work, batch: Iterable[Owned]) -> None:
-    """Put touchpoints into the timeline, each under its owner. One that is there already stays as it is."""
+class Asked(NamedTuple):
+    """Whose touchpoints are asked for, by which kinds of identifiers; from `since` on; and only those of this sort."""
+
+    profile_id: str
+    kinds: Collection[str]
+    since: datetime
+    channel: str | None = None
+    name: str | None = None
+    type: str | None = None
+
+
+async def add(work: Work, batch: Iterable[Owned]) -> int:
+    """Put touchpoints into the timeline, each under its owner; give how many.
+
+    One that is there already stays as it is, and what retention has removed does not come back.
+    """
     rows = sorted(batch, key=lambda each: (each.owner, each.touchpoint.at, each.touchpoint.id))
     points = [row.touchpoint for row in rows]
-    await work.execute(
+    added = await work.execute(
         ADD,
         {
             "kinds": [row.owner.kind for row in rows],
@@ -67,30 +92,88 @@ async def add(work: Work, batch: Iterable[Owned]) -> None:
             "identifiers": [_sent_under(row) for row in rows],
         },
     )
+    return added.rowcount
 
 
-async def newest(
-    work: Work,
-    profile_id: str,
-    *,
-    kinds: Iterable[str],
-    before: Place,
-    limit: int,
-    channel: str | None = None,
-    name: str | None = None,
-) -> Sequence[Row[Any]]:
-    """The newest touchpoints of a profile that are older than `before`, newest first."""
-    wanted: Mapping[str, Any] = {
-        "profile_id": profile_id,
-        "kinds": sorted(kinds),
-        "limit": limit,
-        "channel": channel,
-        "name": name,
+async def walk(work: Work) -> None:
+    """Settle how the timeline is read in this transaction: before anything else is asked of it."""
+    await work.execute(WALK)
+
+
+async def months(work: Work, asked: Asked, *, last: int, limit: int) -> Sequence[int]:
+    """The newest months up to `last` in which the profile has touchpoints by that channel and of that type."""
+    wanted = {**_owners(asked), "first": month_of(asked.since), "last": last, "limit": limit}
+    return (await work.execute(MONTHS, wanted)).scalars().all()
+
+
+async def newest(work: Work, asked: Asked, *, month: int, before: Place, limit: int, scan: int) -> Sequence[Row[Any]]:
+    """What is asked for in `month`, older than `before`, newest first.
+
+    About `scan` rows are looked at, whatever they are. Where that was not all of an identifier's, the row at which the
+    walk ended is `cut`: more may come right after it. It is given even where it is not what was asked for (`matches`).
+    """
+    wanted = {
+        **_owners(asked),
+        "month": month,
+        "since": asked.since,
         "at": before.at,
         "id": before.touchpoint_id,
         "source": before.source,
+        "limit": limit,
+        "scan": scan,
+        **({} if asked.name is None else {"name": asked.name}),
     }
-    return (await work.execute(NEWEST, wanted)).all()
+    return (await work.execute(_newest(month, by_name=asked.name is not None), wanted)).all()
+
+
+def _owners(asked: Asked) -> dict[str, Any]:
+    return {
+        "profile_id": asked.profile_id,
+        "kinds": sorted(asked.kinds),
+        "channel": asked.channel,
+        "type": asked.type,
+    }
+
+
+@lru_cache(maxsize=1024)
+def _newest(month: int, *, by_name: bool) -> TextClause:
+    """The statement for one month. The month is written into it: then only its partition is planned for, and locked."""
+    # The first moment there is stands in the database as -infinity, and is to be read as what it was.
+    first = rfc3339(datetime.min.replace(tzinfo=UTC))
+    start = "-infinity" if month == FIRST_MONTH else rfc3339(start_of(month))
+    end = "infinity" if month == LAST_MONTH else rfc3339(start_of(month + 1))
+    return text(f"""
+        WITH owner AS MATERIALIZED (
+            SELECT DISTINCT identifier.kind, identifier.value
+            FROM identifier JOIN presence USING (kind, value)
+            WHERE identifier.profile_id = CAST(:profile_id AS uuid) AND identifier.kind = ANY(CAST(:kinds AS text[]))
+                AND presence.month = :month
+                AND (CAST(:channel AS text) IS NULL OR presence.channel = :channel)
+                AND (CAST(:type AS text) IS NULL OR presence.type = :type)
+        ), share AS MATERIALIZED (
+            SELECT greatest(CAST(:limit AS bigint), :scan / greatest(count(*), 1)) AS size FROM owner
+        )
+        SELECT greatest(at, '{first}') AS at, touchpoint_id, source, received_at, type, name, channel,
+            CAST(properties AS text) AS properties, CAST(identifiers AS text) AS identifiers, matches, cut
+        FROM owner CROSS JOIN LATERAL (
+            SELECT *, place = (SELECT size FROM share) AS cut
+            FROM (
+                SELECT *,
+                    (CAST(:channel AS text) IS NULL OR channel = :channel)
+                        AND (CAST(:type AS text) IS NULL OR type = :type) AS matches,
+                    row_number() OVER (ORDER BY at DESC, touchpoint_id DESC, source DESC) AS place
+                FROM timeline
+                WHERE timeline.kind = owner.kind AND timeline.value = owner.value
+                    {"AND timeline.name = :name" if by_name else ""}
+                    AND at >= '{start}' AND at < '{end}' AND at >= :since
+                    AND (at, touchpoint_id, source) < (:at, CAST(:id AS text), CAST(:source AS text))
+                ORDER BY at DESC, touchpoint_id DESC, source DESC LIMIT (SELECT size FROM share)
+            ) AS walked
+            WHERE matches OR place = (SELECT size FROM share)
+            ORDER BY at DESC, touchpoint_id DESC, source DESC LIMIT :limit
+        ) AS newest
+        ORDER BY at DESC, touchpoint_id DESC, source DESC LIMIT :limit
+    """)  # noqa: S608 - nothing in it but numbers of ours
 
 
 def _sent_under(row: Owned) -> str:
