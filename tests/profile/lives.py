@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from services.profile.domain.fragment import Fragment, absorbed
 from services.profile.domain.graph import Limits
 from services.profile.domain.identity import Edge, Owned, owned, said
+from services.profile.domain.rulings import Ruling, oriented
 from services.profile.domain.when import When
 from shared.events import Touchpoint
 from shared.identifiers import Identifier
@@ -61,6 +62,12 @@ def consent(id: str, minutes: float, granted: Any, *, by: dict[str, Any] | None 
     return touchpoint(id, minutes, "Consent Changed", properties=properties, **who)
 
 
+def ruling(id: str, minutes: float, what: Literal["merge", "split"], one: str, other: str) -> Ruling:
+    """A ruling on two identifiers, written `kind:value`."""
+    member, owner = oriented(Identifier.parse(one), Identifier.parse(other))
+    return Ruling(id=id, ruling=what, member=member, owner=owner, at=after(minutes), who="a test", why="a test")
+
+
 # --- whole lives -----------------------------------------------------------------------------------------------------
 
 USERS = ("ayse", "mert", "can", "null")
@@ -99,3 +106,25 @@ def touchpoints(draw: st.DrawFn, number: int) -> Touchpoint:
 def lives(draw: st.DrawFn, longest: int = 24) -> list[Touchpoint]:
     """A set of touchpoints, each with its own id."""
     return [draw(touchpoints(number)) for number in range(draw(st.integers(1, longest)))]
+
+
+RULED = (
+    *(f"user_id:{user}" for user in USERS[:3]),
+    *(f"anonymous_id:{visitor}" for visitor in VISITORS[:5]),
+    *("email:a@example.com", "email:b@example.com", "crm:1"),
+)
+
+
+@st.composite
+def rulings(draw: st.DrawFn, most: int = 8) -> list[Ruling]:
+    """Rulings on the small world, at the moments that its touchpoints have."""
+    return [draw(_ruling(number)) for number in range(draw(st.integers(0, most)))]
+
+
+@st.composite
+def _ruling(draw: st.DrawFn, number: int) -> Ruling:
+    what: Literal["merge", "split"] = draw(st.sampled_from(("merge", "split", "split")))
+    one = draw(st.sampled_from(RULED))
+    others = [each for each in RULED if each != one and (what == "split" or each.startswith(("user", "anonymous")))]
+    minutes = draw(st.integers(0, 5)) * 600
+    return ruling(f"r-{number}", minutes, what, one, draw(st.sampled_from(others)))

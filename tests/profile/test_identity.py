@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.profile.domain.graph import Assignment, Limits, fold, resolve, root, standings
-from services.profile.domain.identity import Edge, Statements, profile_id
+from services.profile.domain.identity import Statements, profile_id
 from shared.events import Touchpoint
 from shared.identifiers import Identifier, normal
 from tests.profile import oracle
@@ -23,11 +23,7 @@ def assigned(*life: Touchpoint, limits: Limits = ROOMY) -> Assignment:
 
 
 def decided(statements: Statements, limits: Limits) -> Assignment:
-    return resolve(standings(statements), aliases(statements), limits)
-
-
-def aliases(statements: Statements) -> list[Edge]:
-    return [edge for edge in statements if edge.kind == "alias"]
+    return resolve(standings(statements), statements, limits)
 
 
 def user(value: str) -> Identifier:

@@ -5,7 +5,8 @@ Each statement is an `Edge` from a member to its owner, and of each the first mo
 - seen: this user id, or this anonymous id, was itself there;
 - login: this anonymous id was used by this user;
 - claim: this email, phone or external id was given as the owner's;
-- alias: these two user ids are one person: the one statement that joins people.
+- alias: these two user ids are one person: the one statement that joins people;
+- merge: a person, no touchpoint, ruled that these two are one (domain/rulings.py).
 
 Values that name nobody (`null`, `0000`, `anonymous`) are blocked: they link nothing, or they would join everybody.
 """
@@ -46,7 +47,7 @@ def profile_id(name: Identifier) -> str:
 class Edge(msgspec.Struct, frozen=True, order=True):
     """A statement that `member` belongs to `owner`."""
 
-    kind: Literal["seen", "login", "claim", "alias"]
+    kind: Literal["seen", "login", "claim", "alias", "merge"]
     member: Identifier
     owner: Identifier
 
