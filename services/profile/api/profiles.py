@@ -56,7 +56,7 @@ async def timeline(
     channel: Only = None,
     name: Only = None,
 ) -> TimelinePage:
-    identifier = _identifier(person)
+    identifier = identifier_in(person)
     before = Place(*place(cursor, AwareMoment, AnyText, AnyText)) if cursor is not None else NOW
     rows = await desk.run(
         lambda work: desk.reading.timeline(identifier, work, limit=limit + 1, before=before, channel=channel, name=name)
@@ -70,7 +70,7 @@ async def timeline(
     responses={200: {"content": {"application/json": {"schema": view_schema()}}}},
 )
 async def profile(person: Person, desk: AtDesk, after: After = None) -> Response:
-    identifier = _identifier(person)
+    identifier = identifier_in(person)
     position = parse_token(after) if after is not None else {}
     return Response(await _shown(desk, identifier, position), media_type="application/json")
 
@@ -93,11 +93,12 @@ async def _shown(desk: Desk, identifier: Identifier, position: dict[int, int]) -
     raise NotYet
 
 
-def _identifier(text: str) -> Identifier:
+def identifier_in(text: str, path: str = "person") -> Identifier:
+    """The identifier that a request has at `path`. Raises Invalid, and ProfileNotFound for what can't be anybody's."""
     try:
         identifier = Identifier.parse(text)
     except ValueError as error:
-        raise Invalid(str(error), details=[{"path": "person", "code": "invalid_identifier"}]) from None
+        raise Invalid(str(error), details=[{"path": path, "code": "invalid_identifier"}]) from None
     if "\0" in text:  # PostgreSQL can't even be asked for it
         raise ProfileNotFound(identifier)
     return identifier

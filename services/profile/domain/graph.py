@@ -101,8 +101,8 @@ class Limits(msgspec.Struct, frozen=True):
 class Assignment(msgspec.Struct, frozen=True):
     """Who is who: for each identifier the one that names its profile; and why.
 
-    `over`: those that a limit kept out. `by`: for each identifier that belongs to another's profile by claim or ruling
-    the statement that it is there by. `forbidden`: the statements that a split does not let hold, and that split.
+    `over`: those that a limit kept out. `by`: for each identifier that names no profile itself the statement that it
+    belongs there by. `forbidden`: the statements that a split does not let hold, and that split.
     """
 
     names: Mapping[Identifier, Identifier]
@@ -123,7 +123,7 @@ def resolve(known: Standings, evidence: Statements, limits: Limits, rulings: Hol
     people = People({each.identifier: each.age for each in seen if each.identifier.kind == USER}, rulings.splits)
     people.join(_joins(evidence, limits, rulings))
 
-    places = Places(people.names(), people.forbidden, evidence, limits, rulings)
+    places = Places(people, evidence, limits, rulings)
     places.take([standing for standing in seen if standing.identifier.kind == ANONYMOUS])
     places.take([standing for standing in known.values() if standing.identifier.kind not in NAMED])
     return Assignment(places.names, frozenset(places.over), places.by, places.forbidden)
@@ -147,20 +147,13 @@ CLAIMS = 100
 class Places:
     """Whose everybody is so far, in `names`; those of whom nothing is ruled first, and then the others in turn."""
 
-    def __init__(
-        self,
-        names: dict[Identifier, Identifier],
-        forbidden: dict[Edge, Ruling],
-        evidence: Statements,
-        limits: Limits,
-        rulings: Holding,
-    ) -> None:
-        self.names = names
-        self.forbidden = forbidden
+    def __init__(self, people: People, evidence: Statements, limits: Limits, rulings: Holding) -> None:
+        self.names = people.names()
+        self.forbidden = people.forbidden
+        self.by = people.by
         self.limits = limits
         self.rulings = rulings
         self.over: set[Identifier] = set()
-        self.by: dict[Identifier, Edge] = {}
         self.merges: defaultdict[Identifier, list[Edge]] = defaultdict(list)
         for merge in reversed(rulings.merges):  # the last word goes first
             self.merges[merge.member].append(merge.edge)
@@ -175,7 +168,7 @@ class Places:
         ruled = {each.identifier: each for each in candidates if self._is_ruled(each.identifier)}
         for each in candidates:
             if each.identifier not in ruled:
-                self._place(each, [] if each.claim is None else [_edge(each.identifier, each.claim)], within)
+                self._place(each, [] if each.claim is None else [claimed(each.identifier, each.claim)], within)
         for identifier in _in_turn(ruled, self.rulings):
             self._place(ruled[identifier], self._options(ruled[identifier]), within)
 
@@ -202,7 +195,7 @@ class Places:
         claims = self.claims[standing.identifier] | ({standing.claim} if standing.claim is not None else set())
         return [
             *self.merges.get(standing.identifier, ()),
-            *(_edge(standing.identifier, claim) for claim in sorted(claims)[:CLAIMS]),
+            *(claimed(standing.identifier, claim) for claim in sorted(claims)[:CLAIMS]),
         ]
 
     def _place(self, standing: Standing, options: Iterable[Edge], within: frozenset[Identifier]) -> None:
@@ -225,7 +218,8 @@ class Places:
             self.names[identifier] = identifier
 
 
-def _edge(member: Identifier, claim: Claim) -> Edge:
+def claimed(member: Identifier, claim: Claim) -> Edge:
+    """The statement that `claim` on `member` was."""
     return Edge("login" if member.kind == ANONYMOUS else "claim", member, claim.owner)
 
 

@@ -59,20 +59,23 @@ Statements = Mapping[Edge, When]
 class Owned(msgspec.Struct, frozen=True):
     """A touchpoint and whose it is: `owner` is the one identifier whose fragment it updates.
 
-    That is the user's, else the visitor's. One of `ids`, the identifiers it was sent under, that is `blocked` owns it
-    only for want of another.
+    That is the user's, else the visitor's. One of `ids`, the identifiers it was sent under, that names nobody owns it
+    only for want of another. Whose it is, all services agree on; what it links is ours: those of `ids` that are
+    `blocked`, because they name nobody or by our configuration (`unlinked`), link nothing.
     """
 
     touchpoint: Touchpoint
     owner: Identifier
     ids: tuple[Identifier, ...]
     blocked: tuple[Identifier, ...]
+    unlinked: frozenset[Identifier] = frozenset()
 
 
-def owned(touchpoint: Touchpoint) -> Owned:
-    """Whose `touchpoint` is."""
+def owned(touchpoint: Touchpoint, unlinked: frozenset[Identifier] = frozenset()) -> Owned:
+    """Whose `touchpoint` is. `unlinked`: what links nothing, beside what names nobody anyway."""
     ids = touchpoint.ids
-    return Owned(touchpoint, touchpoint.owner, ids, tuple(each for each in ids if names_nobody(each.value)))
+    blocked = tuple(each for each in ids if each in unlinked or names_nobody(each.value))
+    return Owned(touchpoint, touchpoint.owner, ids, blocked, unlinked)
 
 
 def said(batch: Iterable[Owned]) -> dict[Edge, When]:
@@ -93,9 +96,9 @@ def _edges(said: Owned) -> Iterator[Edge]:
         return
     if whose.kind == USER:
         yield from _logins(said)
-        yield from _aliases(call, whose)
+        yield from (alias for alias in _aliases(call, whose) if alias.member not in said.unlinked)
     for claimed in _claimed(call):
-        if not names_nobody(claimed.value) and len(claimed.value) <= LONGEST:
+        if claimed not in said.unlinked and not names_nobody(claimed.value) and len(claimed.value) <= LONGEST:
             yield Edge("claim", claimed, whose)
 
 

@@ -26,7 +26,8 @@ class People:
     """The users, joined one statement after the other.
 
     Each person is named by their first seen user id. A join that would bring two users together who are split is left
-    out, and the split noted. The partition depends on the set of joins only: they are sorted.
+    out, and the split noted. `by`: for each user who names no person the statement that joined them with an elder one.
+    The partition depends on the set of joins only: they are sorted.
     """
 
     def __init__(self, age: Mapping[Identifier, Age], splits: Splits) -> None:
@@ -34,6 +35,7 @@ class People:
         self.elder = {user: user for user in age}
         self.foes = {user: dict(splits[user]) for user in age if user in splits}
         self.forbidden: dict[Edge, Ruling] = {}
+        self.by: dict[Identifier, Edge] = {}
 
     def join(self, joins: Iterable[Join]) -> None:
         """Join by `joins`, but for those of whom one was never seen: it may be the id of a device of two people."""
@@ -61,6 +63,7 @@ class People:
             return
         elder, younger = sorted((one, other), key=self.age.__getitem__)
         self.elder[younger] = elder
+        self.by[younger] = edge
         self._share_foes(elder, younger)
 
     def _between(self, one: Identifier, other: Identifier) -> Ruling | None:

@@ -90,6 +90,13 @@ def holding(rulings: Iterable[Ruling]) -> Holding:
     return Holding(tuple(merges), dict(splits))
 
 
+def last(rulings: Iterable[Ruling], one: Identifier, other: Identifier) -> Ruling | None:
+    """The last of `rulings` on this pair: the one that holds."""
+    pair = {one, other}
+    on_it = (ruling for ruling in rulings if {ruling.member, ruling.owner} == pair)
+    return max(on_it, key=lambda ruling: ruling.when, default=None)
+
+
 def first(rulings: Iterable[Ruling]) -> Ruling | None:
     """The earliest of `rulings`."""
     return min(rulings, key=lambda ruling: ruling.when, default=None)

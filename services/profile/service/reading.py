@@ -44,9 +44,7 @@ class Reading:
         """
         if after and not await ledger.reached(work, self.consumer, self.topic, after):
             return None
-        found = await _find(work, identifier)
-        if found is None:
-            raise ProfileNotFound(identifier)
+        found = await found_profile(work, identifier)
         # What was never published has version 0, which nobody wants.
         return Sight(found.body or "", found.shown or 0, found.version if after else found.joined)
 
@@ -54,12 +52,18 @@ class Reading:
         self, identifier: Identifier, work: Work, *, limit: int, before: Place, channel: str | None, name: str | None
     ) -> Sequence[Row[Any]]:
         """That person's touchpoints that are older than `before`, the newest first. Raises ProfileNotFound."""
-        found = await _find(work, identifier)
-        if found is None:
-            raise ProfileNotFound(identifier)
+        found = await found_profile(work, identifier)
         return await timeline.newest(
             work, found.profile_id, kinds=NAMED, before=before, limit=limit, channel=channel, name=name
         )
+
+
+async def found_profile(work: Work, identifier: Identifier) -> Found:
+    """The profile of whoever has `identifier`, absorbed or not. Raises ProfileNotFound."""
+    found = await _find(work, identifier)
+    if found is None:
+        raise ProfileNotFound(identifier)
+    return found
 
 
 async def _find(work: Work, identifier: Identifier) -> Found | None:
