@@ -36,7 +36,7 @@ async def happened(database: Database, *all_at_once: Sequence[Touchpoint] | Ruli
     service = profiles(limits)
 
     async def ruled(ruling: Ruling, work: Work) -> None:
-        """As `service.ruling` does it, but with the moment and the id that the test chose, and whatever it contradicts."""
+        """As `service.ruling` does it, but with the moment and the id of the test, and whatever it contradicts."""
         await rulings.lock(work)
         await rulings.add(work, ruling)
         await service.relink(work, {ruling.member, ruling.owner})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC
 from typing import Any, Literal
 
@@ -108,6 +108,29 @@ def lives(draw: st.DrawFn, longest: int = 24) -> list[Touchpoint]:
     return [draw(touchpoints(number)) for number in range(draw(st.integers(1, longest)))]
 
 
+@st.composite
+def crowds(draw: st.DrawFn, longest: int = 12) -> list[Touchpoint]:
+    """Three people around two devices and an email, so that everything has several who claim it."""
+    return [
+        identify(
+            f"m-{number}",
+            draw(st.integers(0, 5)) * 600,
+            user=draw(st.sampled_from(USERS[:3])),
+            anonymous=draw(st.sampled_from(VISITORS[:2])),
+            traits={"email": draw(st.none() | st.just(EMAILS[0]))},
+        )
+        if draw(st.integers(0, 5))
+        else alias(f"m-{number}", draw(st.integers(0, 5)) * 600, *draw(st.permutations(USERS[:3]))[:2])
+        for number in range(draw(st.integers(3, longest)))
+    ]
+
+
+CROWDED = (
+    *(f"user_id:{user}" for user in USERS[:3]),
+    *(f"anonymous_id:{visitor}" for visitor in VISITORS[:2]),
+    "email:a@example.com",
+)
+
 RULED = (
     *(f"user_id:{user}" for user in USERS[:3]),
     *(f"anonymous_id:{visitor}" for visitor in VISITORS[:5]),
@@ -116,15 +139,15 @@ RULED = (
 
 
 @st.composite
-def rulings(draw: st.DrawFn, most: int = 8) -> list[Ruling]:
+def rulings(draw: st.DrawFn, most: int = 8, on: Sequence[str] = RULED) -> list[Ruling]:
     """Rulings on the small world, at the moments that its touchpoints have."""
-    return [draw(_ruling(number)) for number in range(draw(st.integers(0, most)))]
+    return [draw(_ruling(number, on)) for number in range(draw(st.integers(0, most)))]
 
 
 @st.composite
-def _ruling(draw: st.DrawFn, number: int) -> Ruling:
+def _ruling(draw: st.DrawFn, number: int, on: Sequence[str]) -> Ruling:
     what: Literal["merge", "split"] = draw(st.sampled_from(("merge", "split", "split")))
-    one = draw(st.sampled_from(RULED))
-    others = [each for each in RULED if each != one and (what == "split" or each.startswith(("user", "anonymous")))]
+    one = draw(st.sampled_from(on))
+    others = [each for each in on if each != one and (what == "split" or each.startswith(("user", "anonymous")))]
     minutes = draw(st.integers(0, 5)) * 600
     return ruling(f"r-{number}", minutes, what, one, draw(st.sampled_from(others)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from random import Random
@@ -23,7 +24,7 @@ from shared.events import Touchpoint
 from shared.identifiers import Identifier
 from tests.profile import oracle
 from tests.profile.database import assigned, emptied, happened, now, profiles, published, rows
-from tests.profile.lives import alias, identify, lives, page, ruling, rulings
+from tests.profile.lives import CROWDED, alias, crowds, identify, lives, page, ruling, rulings
 from tests.servers import Servers
 
 ROOMY = Limits(by_kind={"anonymous_id": 1000}, others=5)
@@ -58,19 +59,19 @@ def expected(life: Sequence[Touchpoint], ruled: Sequence[Ruling]) -> dict[oracle
     return {identifier: profile_id(Identifier(*name)) for identifier, name in who.items()}
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    life=lives(),
-    ruled=rulings(6),
+    told=st.tuples(lives(), rulings(6)) | st.tuples(crowds(), rulings(5, CROWDED)),
     random=st.randoms(use_true_random=False),
     parts=st.integers(1, 6),
     once=st.booleans(),
 )
 async def test_rulings_among_touchpoints_give_what_the_oracle_says(
-    shared_database: Database, life: list[Touchpoint], ruled: list[Ruling], random: Random, parts: int, once: bool
+    shared_database: Database, told: tuple[list[Touchpoint], list[Ruling]], random: Random, parts: int, once: bool
 ) -> None:
     """Batches and rulings, all at once or one after the other, those already absorbed published between them."""
     await emptied(shared_database)
+    life, ruled = told
     shuffled = list(life)
     random.shuffle(shuffled)
     all_of_it: list[Any] = [*(shuffled[part::parts] for part in range(parts)), *ruled]
@@ -98,6 +99,17 @@ async def _redirects_lead_home(database: Database) -> None:
         """,
     )
     assert wrong == []
+
+
+async def test_a_ruling_waits_for_the_batch_that_is_being_absorbed(database: Database) -> None:
+    """Else neither would see the other, and the device would stay with nobody for ever."""
+    await happened(database, [identify("1", user="u", anonymous="a")])
+    async with database.begin() as work:
+        await profiles().absorb([identify("2", 1, user="v", anonymous="a")], work)
+        ruling = asyncio.create_task(rule(database, "split", "anonymous_id:a", "user_id:u"))
+        await asyncio.sleep(0.2)
+        assert not ruling.done()
+    assert (await ruling).identifier.profile_id == id_of("user_id:v")
 
 
 # --- what people rule ------------------------------------------------------------------------------------------------

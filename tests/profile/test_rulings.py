@@ -10,7 +10,7 @@ from services.profile.domain.rulings import Ruling, holding
 from shared.events import Touchpoint
 from shared.identifiers import Identifier
 from tests.profile import oracle
-from tests.profile.lives import LIMITS, alias, identify, lives, page, ruling, rulings, stated
+from tests.profile.lives import CROWDED, LIMITS, alias, crowds, identify, lives, page, ruling, rulings, stated
 
 ROOMY = Limits(by_kind={"anonymous_id": 1000}, others=5)
 
@@ -153,8 +153,9 @@ def test_users_that_are_split_take_their_devices_with_them() -> None:
 
 
 @settings(max_examples=400, deadline=None)
-@given(lives(), rulings())
-def test_it_is_what_the_oracle_says(life: list[Touchpoint], ruled: list[Ruling]) -> None:
+@given(st.tuples(lives(), rulings()) | st.tuples(crowds(), rulings(8, CROWDED)))
+def test_it_is_what_the_oracle_says(told: tuple[list[Touchpoint], list[Ruling]]) -> None:
+    life, ruled = told
     expected = oracle.who_is_who(life, visitors=3, others=2, rulings=ruled)
     names = decided(life, ruled, LIMITS).names
     assert {(id.kind, id.value): (name.kind, name.value) for id, name in names.items()} == expected
