@@ -59,31 +59,46 @@ def expected(life: Sequence[Touchpoint], ruled: Sequence[Ruling]) -> dict[oracle
     return {identifier: profile_id(Identifier(*name)) for identifier, name in who.items()}
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    told=st.tuples(lives(), rulings(6)) | st.tuples(crowds(), rulings(5, CROWDED)),
-    random=st.randoms(use_true_random=False),
-    parts=st.integers(1, 6),
-    once=st.booleans(),
-)
-async def test_rulings_among_touchpoints_give_what_the_oracle_says(
-    shared_database: Database, told: tuple[list[Touchpoint], list[Ruling]], random: Random, parts: int, once: bool
+REAL = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture]}
+
+
+@settings(max_examples=50, **REAL)  # type: ignore[arg-type]
+@given(life=lives(), ruled=rulings(6), random=st.randoms(use_true_random=False), parts=st.integers(1, 6))
+async def test_rulings_made_while_batches_are_absorbed_give_what_the_oracle_says(
+    shared_database: Database, life: list[Touchpoint], ruled: list[Ruling], random: Random, parts: int
 ) -> None:
-    """Batches and rulings, all at once or one after the other, those already absorbed published between them."""
     await emptied(shared_database)
-    life, ruled = told
+    all_of_it = _shuffled(life, ruled, random, parts)
+    await happened(shared_database, *all_of_it[::2])
+    await published(shared_database)
+    await happened(shared_database, *all_of_it[1::2])
+    await _agrees(shared_database, life, ruled)
+
+
+@settings(max_examples=100, **REAL)  # type: ignore[arg-type]
+@given(life=crowds(), ruled=rulings(3, CROWDED), random=st.randoms(use_true_random=False), parts=st.integers(3, 8))
+async def test_rulings_between_touchpoints_give_what_the_oracle_says(
+    shared_database: Database, life: list[Touchpoint], ruled: list[Ruling], random: Random, parts: int
+) -> None:
+    await emptied(shared_database)
+    for each in _shuffled([*life, *life[::3]], ruled, random, parts):
+        await happened(shared_database, each)
+    await _agrees(shared_database, life, ruled)
+
+
+def _shuffled(life: Sequence[Touchpoint], ruled: Sequence[Ruling], random: Random, parts: int) -> list[Any]:
+    """Batches of touchpoints, and rulings, in any order."""
     shuffled = list(life)
     random.shuffle(shuffled)
     all_of_it: list[Any] = [*(shuffled[part::parts] for part in range(parts)), *ruled]
     random.shuffle(all_of_it)
-    for each in [all_of_it[::2], all_of_it[1::2]] if once else [[each] for each in all_of_it]:
-        await happened(shared_database, *each)
-        if random.random() < 0.3:
-            await published(shared_database)
-    await published(shared_database)
+    return all_of_it
 
-    assert await assigned(shared_database) == expected(life, ruled)
-    await _redirects_lead_home(shared_database)
+
+async def _agrees(database: Database, life: Sequence[Touchpoint], ruled: Sequence[Ruling]) -> None:
+    await published(database)
+    assert await assigned(database) == expected(life, ruled)
+    await _redirects_lead_home(database)
 
 
 async def _redirects_lead_home(database: Database) -> None:

@@ -66,6 +66,7 @@ class Rulings:
 
         await rulings.add(work, ruling)
         await self.profiles.relink(work, {word.identifier, word.other})
+        await identities.show_now(work, {word.identifier, word.other})
         metrics.RULINGS.labels(ruling.ruling).inc()
         return await self._ruled(word, ruling, work)
 

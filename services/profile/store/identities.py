@@ -69,6 +69,13 @@ PROFILES_OF = text("""
     JOIN identifier USING (kind, value) WHERE identifier.profile_id IS NOT NULL
 """)
 
+SHOW_NOW = text("""
+    UPDATE identifier SET joined = profile.version
+    FROM unnest(CAST(:kinds AS text[]), CAST(:values AS text[])) AS wanted (kind, value), profile
+    WHERE (identifier.kind, identifier.value) = (wanted.kind, wanted.value)
+        AND profile.profile_id = identifier.profile_id
+""")
+
 Places = dict[Identifier, Placed]
 
 
@@ -126,6 +133,11 @@ async def move(work: Work, places: Mapping[Identifier, tuple[str | None, int]]) 
             "joined": [joined for _, (_, joined) in rows],
         },
     )
+
+
+async def show_now(work: Work, wanted: Iterable[Identifier]) -> None:
+    """Whoever asks for one of `wanted` from now on waits until what their profile has just become shows."""
+    await work.execute(SHOW_NOW, keys(wanted))
 
 
 def standing(row: Row[Any]) -> Standing:
