@@ -216,6 +216,18 @@ async def test_a_merge_that_a_split_forbids_is_refused_and_changes_nothing(datab
     assert len(await rows(database, "SELECT * FROM ruling")) == 2
 
 
+async def test_what_was_blocked_in_the_settings_is_taken_apart_by_relink(database: Database) -> None:
+    await happened(database, [identify("1", user="u", anonymous="kiosk")], limits=ROOMY)
+    kiosk = Identifier.parse("anonymous_id:kiosk")
+    blocking = Limits(by_kind={}, others=5, blocked=frozenset({kiosk}))
+    for limits, whose in ((blocking, "anonymous_id:kiosk"), (ROOMY, "user_id:u")):
+        service = Rulings(profiles(limits), now)
+        await database.retrying(
+            lambda work, service=service: service.relink([kiosk, Identifier("crm", "never seen")], work)  # type: ignore[misc]
+        )
+        assert (await assigned(database))["anonymous_id", "kiosk"] == id_of(whose)
+
+
 # --- hostile graphs --------------------------------------------------------------------------------------------------
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
 from uuid import uuid4
@@ -69,6 +69,11 @@ class Rulings:
         await identities.show_now(work, {word.identifier, word.other})
         metrics.RULINGS.labels(ruling.ruling).inc()
         return await self._ruled(word, ruling, work)
+
+    async def relink(self, identifiers: Collection[Identifier], work: Work) -> None:
+        """Decide anew whose `identifiers` are, because what is configured changed. Those never seen are passed over."""
+        await rulings.lock(work)
+        await self.profiles.relink(work, set(await identities.find(work, identifiers)))
 
     async def page(self, before: tuple[datetime, str], limit: int, work: Work) -> Sequence[Ruling]:
         """All rulings, newest first, those after the place `before`."""
