@@ -16,8 +16,10 @@ from services.profile.api.desk import Desk
 from services.profile.consumer import stream
 from services.profile.publisher import Backlog, ProfilePublisher, SegmentFiller, Timekeeper
 from services.profile.service.absorbing import Profiles
+from services.profile.service.explaining import Explaining
 from services.profile.service.publishing import Publications
 from services.profile.service.reading import Reading
+from services.profile.service.ruling import Rulings
 from services.profile.service.segments import Segments
 from services.profile.service.timekeeping import Timekeeping
 from services.profile.settings import SERVICE, Settings
@@ -58,9 +60,12 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
         await kafka.require((topics.TOUCHPOINTS, topics.SCORES, *topics.given_by(SERVICE)))
 
         segments, publications = Segments(clock), Publications(clock)
+        profiles = Profiles(limits=settings.limits, zone=settings.time_zone, clock=clock)
         app.state.desk = Desk(
             database=database,
             reading=Reading(consumer=SERVICE, topic=settings.kafka.prefix + topics.TOUCHPOINTS.name),
+            explaining=Explaining(settings.limits),
+            rulings=Rulings(profiles, clock),
             segments=segments,
             patience=settings.patience,
         )
@@ -74,7 +79,7 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
         publisher = Publisher(name="profiles", publish=out.publish, health=health)
         consumer = stream(
             settings=settings.kafka,
-            profiles=Profiles(limits=settings.limits, zone=settings.time_zone, clock=clock),
+            profiles=profiles,
             prepare=keeper.prepare,
             database=database,
             kafka=kafka,

@@ -4,6 +4,10 @@ TemasError
 ├── NotFound
 │   ├── ProfileNotFound      404 profile_not_found
 │   └── SegmentNotFound      404 segment_not_found
+├── NotTogether              409 not_merged: there is nothing to take apart
+├── Together                 409 already_merged: they are one profile, and not by a ruling
+├── Contradicted             409 ruling_contradicted: a split stands in the way of the merge; `details` name it
+├── RulingRefused            422 ruling_refused: nothing can be ruled on this pair; says why
 ├── RetryLater
 │   └── NotYet               503 not_yet, Retry-After: what was asked for is in the log and does not show yet
 └── RuleRefused              422 rule_refused: line, column, and what CEL expected (of shared/rules.py)
@@ -11,7 +15,7 @@ TemasError
 
 from __future__ import annotations
 
-from shared.errors import NotFound, RetryLater
+from shared.errors import NotFound, RetryLater, TemasError
 from shared.identifiers import Identifier
 
 
@@ -27,6 +31,46 @@ class SegmentNotFound(NotFound):
 
     def __init__(self, segment_id: str) -> None:
         super().__init__(f"there is no segment {segment_id!r}: PUT /v1/segments/{segment_id} makes it")
+
+
+class NotTogether(TemasError):
+    status = 409
+    code = "not_merged"
+
+    def __init__(self, one: Identifier, other: Identifier) -> None:
+        super().__init__(f"{one} and {other} are not in one profile: there is nothing to take apart")
+
+
+class Together(TemasError):
+    status = 409
+    code = "already_merged"
+
+    def __init__(self, one: Identifier, other: Identifier) -> None:
+        super().__init__(f"{one} and {other} are in one profile already")
+
+
+class Contradicted(TemasError):
+    """`split`: the two that are apart, where that is what stands in the way, by the ruling `ruling_id`."""
+
+    status = 409
+    code = "ruling_contradicted"
+
+    def __init__(
+        self, one: Identifier, other: Identifier, *, split: tuple[Identifier, Identifier] | None, ruling_id: str
+    ) -> None:
+        ruled = f"that {split[0]} and {split[1]} are apart" if split else "otherwise of those whom they are with"
+        super().__init__(
+            f"{one} and {other} can't be one profile: it was ruled {ruled}. Take that back first",
+            details=[{"path": "body", "code": "split", "ruling_id": ruling_id}] if split else [],
+        )
+
+
+class RulingRefused(TemasError):
+    status = 422
+    code = "ruling_refused"
+
+    def __init__(self, field: str, why: str) -> None:
+        super().__init__(f"{field}: {why}", details=[{"path": f"body.{field}", "code": "ruling_refused"}])
 
 
 class NotYet(RetryLater):

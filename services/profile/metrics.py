@@ -29,6 +29,11 @@ MERGED = Counter(
     "temas_profile_absorbed_profiles_total",
     "Profiles that were absorbed by another.",
 )
+RULINGS = Counter(
+    "temas_profile_rulings_total",
+    "Identifiers that a person merged or split. Many splits: something else than people links identifiers.",
+    ["ruling"],
+)
 PUBLISHED = Counter(
     "temas_profile_published_total",
     "Profiles published: folded, written and acknowledged by Kafka.",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated
 from zoneinfo import ZoneInfo
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from services.profile.domain.graph import Limits
-from shared.identifiers import ANONYMOUS
+from shared.identifiers import ANONYMOUS, Identifier, normal
 from shared.settings import DatabaseSettings, KafkaSettings, ServiceSettings, database_settings
 
 SERVICE = "profile"
@@ -27,6 +28,12 @@ class Settings(ServiceSettings):
     anonymous_limit: int = Field(default=1000, ge=1)
     # How many emails, phones and external ids one profile takes, each kind for itself.
     identifier_limit: int = Field(default=5, ge=1)
+    # The same for single kinds, {"email": 3, "crm": 1}: they go before the two above.
+    limits_by_kind: dict[str, Annotated[int, Field(ge=1)]] = Field(default={})
+    # Identifiers that link nothing, ["anonymous_id:kiosk-1"], beside those that name nobody to all services (null, 00).
+    # Whose a touchpoint is, all services agree on, so it does not change by this: a touchpoint sent under nothing else
+    # has a profile of its own, which nothing is linked to. What was linked before stays until `relink`.
+    blocked: frozenset[str] = frozenset()
     # Profiles in one publication: larger is cheaper for each, and later for the first. Each takes an advisory lock.
     publish_batch: int = Field(default=200, ge=1, le=2_000)
     # Profiles marked in one transaction while a saved segment fills.
@@ -42,4 +49,15 @@ class Settings(ServiceSettings):
 
     @property
     def limits(self) -> Limits:
-        return Limits(by_kind={ANONYMOUS: self.anonymous_limit}, others=self.identifier_limit)
+        return Limits(
+            by_kind={ANONYMOUS: self.anonymous_limit} | self.limits_by_kind,
+            others=self.identifier_limit,
+            blocked=frozenset(normal(Identifier.parse(each)) for each in self.blocked),
+        )
+
+    @field_validator("blocked")
+    @classmethod
+    def _are_identifiers(cls, blocked: frozenset[str]) -> frozenset[str]:
+        for each in blocked:
+            Identifier.parse(each)
+        return blocked

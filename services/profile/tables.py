@@ -1,7 +1,7 @@
 """The tables of profile. The migrations make them; a test holds both against each other.
 
-Facts: `fragment`, `identifier` (but for its `profile_id` and `joined`), `edge`, `timeline`, `score`, `segment`,
-`retention`. Everything else follows from them and can be made anew.
+Facts: `fragment`, `identifier` (but for its `profile_id` and `joined`), `edge`, `ruling`, `timeline`, `score`,
+`segment`, `retention`. Everything else follows from them and can be made anew.
 
 - Text that is compared is in collation C: PostgreSQL must order ids exactly as Python does.
 - JSON that is only ever read whole is `json`, not `jsonb`: what was written is what is read, byte for byte, and neither
@@ -86,6 +86,24 @@ EDGE = Table(
     Column("kind", _TEXT, primary_key=True),
     Column("at", _TIME, nullable=False),
     Column("touchpoint_id", _TEXT, nullable=False),
+    Index("edge_by_owner", "owner_kind", "owner_value", "member_kind", "member_value"),
+)
+
+# What people ruled (domain/rulings.py). Nothing is ever changed or deleted here: the last of a pair holds.
+RULING = Table(
+    "ruling",
+    METADATA,
+    Column("member_kind", _TEXT, primary_key=True),
+    Column("member_value", _TEXT, primary_key=True),
+    Column("owner_kind", _TEXT, primary_key=True),
+    Column("owner_value", _TEXT, primary_key=True),
+    Column("at", _TIME, primary_key=True),
+    Column("id", _TEXT, primary_key=True),
+    Column("ruling", _TEXT, nullable=False),
+    Column("who", _TEXT, nullable=False),
+    Column("why", _TEXT, nullable=False),
+    Index("ruling_by_owner", "owner_kind", "owner_value"),
+    Index("ruling_by_time", "at", "id"),
 )
 
 # `marked_at`: since when it waits to be published. `membership`: a digest of what Kafka was last told of its members.

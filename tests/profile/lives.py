@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from services.profile.domain.fragment import Fragment, absorbed
 from services.profile.domain.graph import Limits
 from services.profile.domain.identity import Edge, Owned, owned, said
+from services.profile.domain.rulings import Ruling, oriented
 from services.profile.domain.when import When
 from shared.events import Touchpoint
 from shared.identifiers import Identifier
@@ -61,6 +62,12 @@ def consent(id: str, minutes: float, granted: Any, *, by: dict[str, Any] | None 
     return touchpoint(id, minutes, "Consent Changed", properties=properties, **who)
 
 
+def ruling(id: str, minutes: float, what: Literal["merge", "split"], one: str, other: str) -> Ruling:
+    """A ruling on two identifiers, written `kind:value`."""
+    member, owner = oriented(Identifier.parse(one), Identifier.parse(other))
+    return Ruling(id=id, ruling=what, member=member, owner=owner, at=after(minutes), who="a test", why="a test")
+
+
 # --- whole lives -----------------------------------------------------------------------------------------------------
 
 USERS = ("ayse", "mert", "can", "null")
@@ -99,3 +106,48 @@ def touchpoints(draw: st.DrawFn, number: int) -> Touchpoint:
 def lives(draw: st.DrawFn, longest: int = 24) -> list[Touchpoint]:
     """A set of touchpoints, each with its own id."""
     return [draw(touchpoints(number)) for number in range(draw(st.integers(1, longest)))]
+
+
+@st.composite
+def crowds(draw: st.DrawFn, longest: int = 12) -> list[Touchpoint]:
+    """Three people around two devices and an email, so that everything has several who claim it."""
+    return [
+        identify(
+            f"m-{number}",
+            draw(st.integers(0, 5)) * 600,
+            user=draw(st.sampled_from(USERS[:3])),
+            anonymous=draw(st.sampled_from(VISITORS[:2])),
+            traits={"email": draw(st.none() | st.just(EMAILS[0]))},
+        )
+        if draw(st.integers(0, 5))
+        else alias(f"m-{number}", draw(st.integers(0, 5)) * 600, *draw(st.permutations(USERS[:3]))[:2])
+        for number in range(draw(st.integers(3, longest)))
+    ]
+
+
+CROWDED = (
+    *(f"user_id:{user}" for user in USERS[:3]),
+    *(f"anonymous_id:{visitor}" for visitor in VISITORS[:2]),
+    "email:a@example.com",
+)
+
+RULED = (
+    *(f"user_id:{user}" for user in USERS[:3]),
+    *(f"anonymous_id:{visitor}" for visitor in VISITORS[:5]),
+    *("email:a@example.com", "email:b@example.com", "crm:1"),
+)
+
+
+@st.composite
+def rulings(draw: st.DrawFn, most: int = 8, on: Sequence[str] = RULED) -> list[Ruling]:
+    """Rulings on the small world, at the moments that its touchpoints have."""
+    return [draw(_ruling(number, on)) for number in range(draw(st.integers(0, most)))]
+
+
+@st.composite
+def _ruling(draw: st.DrawFn, number: int, on: Sequence[str]) -> Ruling:
+    what: Literal["merge", "split"] = draw(st.sampled_from(("merge", "split", "split")))
+    one = draw(st.sampled_from(on))
+    others = [each for each in on if each != one and (what == "split" or each.startswith(("user", "anonymous")))]
+    minutes = draw(st.integers(0, 5)) * 600
+    return ruling(f"r-{number}", minutes, what, one, draw(st.sampled_from(others)))

@@ -1,4 +1,5 @@
-"""What a person would compute by hand from the set of touchpoints: plainly, slowly, with none of the service's code."""
+"""What a person would compute by hand from the set of touchpoints: plainly, slowly, with none of the service's
+code."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
+from services.profile.domain.rulings import Ruling
 from shared.events import Touchpoint
 
 Id = tuple[str, str]
@@ -27,36 +29,96 @@ def ids(touchpoint: Touchpoint) -> list[Id]:
     return [(kind, value) for kind, value in both if value is not None]
 
 
-def who_is_who(life: Iterable[Touchpoint], visitors: int, others: int) -> dict[Id, Id]:
+def who_is_who(life: Iterable[Touchpoint], visitors: int, others: int, rulings: Iterable[Ruling] = ()) -> dict[Id, Id]:
     """Each identifier with the one that names its profile."""
     life = sorted(life, key=lambda each: (each.at, each.id))
+    merges, splits = in_force(rulings)
     seen: dict[Id, Any] = {}
     for each in life:
         for id in {owner(each)} | {id for id in ids(each) if not blocked(id[1]) and not blocked(owner(each)[1])}:
             seen.setdefault(id, (each.at, each.id, id))
-    people = [{id} for id in seen if id[0] == "user_id"]
-    for each in (each for each in life if each.data.type == "alias" and owner(each)[0] == "user_id"):
-        pair = {owner(each), ("user_id", str(each.data.previous_id))}
-        if pair <= seen.keys() and not any(blocked(value) for _, value in pair):
-            joined = [person for person in people if person & pair]
-            people = [person for person in people if not person & pair] + [set().union(*joined)]
-    name = {id: min(person, key=seen.__getitem__) for person in people for id in person}
+    name = _people(life, seen, merges, splits)
 
-    claims: dict[Id, Any] = {}
+    claims: dict[Id, list[Any]] = {}
     for each in life:
         for id in claimed(each):
-            claim = (each.at, each.id, owner(each), id)
-            claims[id] = min(claims.get(id, claim), claim)
-    full: dict[tuple[Id, str], int] = {}
-    for id, (*_, whose, _) in sorted(claims.items(), key=lambda item: (item[0][0] != "anonymous_id", item[1])):
-        if id[0] == "anonymous_id" and id not in seen:
-            continue
-        target = name.get(whose, whose)
-        taken = full.get((target, id[0]), 0)
-        if taken < (visitors if id[0] == "anonymous_id" else others):
-            full[target, id[0]] = taken + 1
-            name[id] = target
-    return {id: id for id in seen} | name
+            claims.setdefault(id, []).append((each.at, each.id, owner(each), id))
+    for wanted, limit in ((lambda id: id[0] == "anonymous_id", visitors), (lambda id: id[0] in ADDRESSES, others)):
+        mine = [id for id in {*seen, *claims} if wanted(id) and (id in seen or id[0] in ADDRESSES)]
+        roomy = _roomy([claims[id][0] for id in mine if id in claims], name, limit)
+        words = {id: [into for _, into in reversed(merges.get(id, []))] for id in mine}
+        bound = {id for id in mine if id in merges or any(id in pair for pair in splits)}
+        for id in [*sorted(set(mine) - bound), *_queue(bound, merges, splits)]:
+            for whose, first in [(into, False) for into in words[id]] + _owners(claims.get(id, [])):
+                target = name.get(whose)
+                if target is None or any(name.get(foe) == target for foe in _foes(id, splits)):
+                    continue
+                if not first or id in roomy:
+                    name[id] = target
+                break
+            if id not in name and id[0] == "anonymous_id":
+                name[id] = id
+    return name
+
+
+ADDRESSES = ("email", "phone", "crm")
+
+
+def in_force(rulings: Iterable[Ruling]) -> tuple[dict[Id, list[Any]], list[tuple[Id, Id]]]:
+    """The merges that hold, by who is merged, oldest first; and the pairs that are split."""
+    last: dict[frozenset[Id], Any] = {}
+    for each in sorted(rulings, key=lambda each: (each.at, each.id)):
+        member, into = (each.member.kind, each.member.value), (each.owner.kind, each.owner.value)
+        last.pop(frozenset({member, into}), None)
+        last[frozenset({member, into})] = (each, member, into)
+    merges: dict[Id, list[Any]] = {}
+    for each, member, into in last.values():
+        if each.ruling == "merge":
+            merges.setdefault(member, []).append(((each.at, each.id), into))
+    return merges, [(member, into) for each, member, into in last.values() if each.ruling == "split"]
+
+
+def _people(life: list[Touchpoint], seen: dict[Id, Any], merges: Any, splits: Any) -> dict[Id, Id]:
+    people = [{id} for id in seen if id[0] == "user_id"]
+    said: list[Any] = []
+    for each in (each for each in life if each.data.type == "alias" and owner(each)[0] == "user_id"):
+        pair = {owner(each), ("user_id", str(each.data.previous_id))}
+        if not any(blocked(value) for _, value in pair):
+            said.append(((each.at, each.id), pair))
+    said += [(when, {member, into}) for member in merges for when, into in merges[member] if member[0] == "user_id"]
+    for _, pair in sorted(said, key=lambda each: each[0]):
+        one = set().union(*(person for person in people if person & pair))
+        if pair <= seen.keys() and not any(one >= {*split} for split in splits):
+            people = [person for person in people if not person & pair] + [one]
+    return {id: min(person, key=seen.__getitem__) for person in people for id in person}
+
+
+def _roomy(firsts: list[Any], name: dict[Id, Id], limit: int) -> set[Id]:
+    """Of those claimed by one person, of one kind, the first few."""
+    taken: dict[Any, list[Id]] = {}
+    for *_, whose, id in sorted(firsts):
+        if whose in name:
+            taken.setdefault((name[whose], id[0]), []).append(id)
+    return {id for few in taken.values() for id in few[:limit]}
+
+
+def _owners(claims: list[Any]) -> list[tuple[Id, bool]]:
+    """Those who claim it, the first to do so marked."""
+    whose = list(dict.fromkeys(each[2] for each in sorted(claims)))
+    return [(each, number == 0) for number, each in enumerate(whose)]
+
+
+def _foes(id: Id, splits: Any) -> set[Id]:
+    return {other for split in splits if id in split for other in split if other != id}
+
+
+def _queue(bound: set[Id], merges: Any, splits: Any) -> list[Id]:
+    """One after the other: who follows or avoids nobody that is still to come; else the least."""
+    queue: list[Id] = []
+    while left := bound - {*queue}:
+        after = {id: {into for _, into in merges.get(id, [])} | {b for a, b in splits if a == id} for id in left}
+        queue.append(min([id for id in left if not after[id] & left] or left))
+    return queue
 
 
 def claimed(touchpoint: Touchpoint) -> list[Id]:

@@ -4,79 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import UTC
 from random import Random
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import text
 
 from services.profile.domain.graph import Limits
 from services.profile.domain.identity import profile_id
-from services.profile.service.absorbing import Profiles
-from services.profile.service.publishing import Publications, Told
 from shared.db import Database
 from shared.events import Touchpoint, View
 from shared.identifiers import Identifier
 from tests.builders import after
 from tests.profile import oracle
-from tests.profile.lives import LIMITS, alias, identify, lives, page
+from tests.profile.database import assigned, emptied, happened, published, rows
+from tests.profile.lives import alias, identify, lives, page
 from tests.servers import Servers
-
-TABLES = "fragment, identifier, edge, profile, view, timeline, segment_member, signal"
-
-
-def now() -> Any:
-    return after(days=1)
 
 
 @pytest.fixture(scope="module")
 async def database(servers: Servers) -> AsyncIterator[Database]:
     async with servers.installation() as installation, Database.open(installation.database("profile")) as database:
         yield database
-
-
-async def absorbed(database: Database, *batches: Sequence[Touchpoint], limits: Limits = LIMITS) -> None:
-    """All batches at once, each in a transaction of its own."""
-    profiles = Profiles(limits=limits, zone=UTC, clock=now)
-    uses = [lambda work, batch=batch: profiles.absorb(batch, work) for batch in batches if batch]
-    await asyncio.gather(*(database.retrying(use) for use in uses))
-
-
-async def published(database: Database) -> dict[str, View]:
-    """Publish everything that waits; the views by profile id."""
-    publications = Publications(now)
-    views: dict[str, View] = {}
-    while told := await _round(database, publications):
-        views |= {each.view.profile_id: each.view for each in told.publications}
-    return views
-
-
-async def _round(database: Database, publications: Publications) -> Told | None:
-    async with database.begin() as claim:
-        claimed = await publications.claim(100, claim)
-        if not claimed:
-            return None
-        told = await database.retrying(lambda work: publications.write(claimed, work))
-        await publications.confirm(told, claim)
-        return told
-
-
-async def rows(database: Database, statement: str) -> list[Any]:
-    async with database.begin() as work:
-        return list(await work.execute(text(statement)))
-
-
-async def emptied(database: Database) -> None:
-    async with database.begin() as work:
-        await work.execute(text(f"TRUNCATE {TABLES}"))
-
-
-async def assigned(database: Database) -> dict[oracle.Id, str]:
-    found = await rows(database, "SELECT kind, value, profile_id FROM identifier WHERE profile_id IS NOT NULL")
-    return {(row.kind, row.value): str(row.profile_id) for row in found}
 
 
 def expected(life: Sequence[Touchpoint]) -> dict[oracle.Id, str]:
@@ -93,9 +42,9 @@ async def test_interleaved_batches_give_what_the_oracle_says(
     shuffled = list(life)
     random.shuffle(shuffled)
     half = len(shuffled) // 2
-    await absorbed(database, *(shuffled[:half][part::parts] for part in range(parts)))
+    await happened(database, *(shuffled[:half][part::parts] for part in range(parts)))
     early = await published(database)
-    await absorbed(database, *(shuffled[half:][part::parts] for part in range(parts)))
+    await happened(database, *(shuffled[half:][part::parts] for part in range(parts)))
     views = early | await published(database)
 
     who = expected(life)
@@ -123,17 +72,17 @@ def _agrees(view: View, life: Sequence[Touchpoint], who: Mapping[oracle.Id, str]
 async def test_a_batch_that_says_nothing_new_changes_nobody(database: Database) -> None:
     await emptied(database)
     life = [identify("1", user="u", anonymous="a", traits={"email": "x@y.com"}), alias("2", 1, "a", "u")]
-    await absorbed(database, life)
+    await happened(database, life)
     before = await rows(database, "SELECT * FROM identifier ORDER BY kind, value")
     again = [identify("3", 5, user="u", anonymous="a", traits={"email": "x@y.com"}), alias("4", 6, "a", "u")]
-    await absorbed(database, again)
+    await happened(database, again)
     assert await rows(database, "SELECT * FROM identifier ORDER BY kind, value") == before
 
 
 async def test_the_evidence_keeps_every_statement_with_its_first_moment(database: Database) -> None:
     await emptied(database)
     for id, minutes, name in (("2", 5, "ayse"), ("3", 6, "mert"), ("4", 7, "mert"), ("1", 1, "mert")):
-        await absorbed(database, [identify(id, minutes, user=name, anonymous="tablet")])
+        await happened(database, [identify(id, minutes, user=name, anonymous="tablet")])
     found = await rows(database, "SELECT owner_value, at, touchpoint_id FROM edge ORDER BY owner_value")
     assert [tuple(row) for row in found] == [("ayse", after(5), "2"), ("mert", after(1), "1")]
 
@@ -142,10 +91,10 @@ async def test_a_place_that_becomes_free_goes_to_the_next_in_line(database: Data
     """Three devices fit; a fourth waits as its own profile, until one of the three turns out to be somebody else's."""
     await emptied(database)
     life = [identify(f"{number}", number, user="u", anonymous=f"a{number}") for number in range(1, 5)]
-    await absorbed(database, life)
+    await happened(database, life)
     assert (await assigned(database))["anonymous_id", "a4"] == profile_id(Identifier("anonymous_id", "a4"))
     earlier = identify("0", 0, user="other", anonymous="a2")
-    await absorbed(database, [earlier])
+    await happened(database, [earlier])
     assert await assigned(database) == expected([*life, earlier])
     assert (await assigned(database))["anonymous_id", "a4"] == profile_id(Identifier("user_id", "u"))
 
@@ -156,8 +105,8 @@ async def test_a_thousand_devices_and_a_long_chain_of_aliases_stay_quick(databas
     star = [identify(f"s{number:04}", number, user="hub", anonymous=f"d{number:04}") for number in range(1100)]
     chain = [page(f"c{number:04}", number, user=f"u{number:04}") for number in range(300)]
     chain += [alias(f"l{number:04}", 400 + number, f"u{number:04}", f"u{number + 1:04}") for number in range(299)]
-    await absorbed(database, star[:600], chain[::2], limits=roomy)
-    await absorbed(database, star[600:], chain[1::2], limits=roomy)
+    await happened(database, star[:600], chain[::2], limits=roomy)
+    await happened(database, star[600:], chain[1::2], limits=roomy)
     who = await assigned(database)
     hub = profile_id(Identifier("user_id", "hub"))
     assert sum(id == hub for id in who.values()) == 1001
@@ -165,5 +114,5 @@ async def test_a_thousand_devices_and_a_long_chain_of_aliases_stay_quick(databas
     assert {who["user_id", f"u{number:04}"] for number in range(300)} == {profile_id(Identifier("user_id", "u0000"))}
     loop = asyncio.get_running_loop()
     began = loop.time()
-    await absorbed(database, [identify("last", 2000, user="hub", anonymous="one more")], limits=roomy)
+    await happened(database, [identify("last", 2000, user="hub", anonymous="one more")], limits=roomy)
     assert loop.time() - began < 2, "touches the component of the hub, at most a thousand"

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.profile.domain.graph import Assignment, Limits, fold, resolve, root, standings
-from services.profile.domain.identity import Edge, Statements, profile_id
+from services.profile.domain.identity import Statements, owned, profile_id, said
 from shared.events import Touchpoint
 from shared.identifiers import Identifier, normal
 from tests.profile import oracle
@@ -23,11 +23,7 @@ def assigned(*life: Touchpoint, limits: Limits = ROOMY) -> Assignment:
 
 
 def decided(statements: Statements, limits: Limits) -> Assignment:
-    return resolve(standings(statements), aliases(statements), limits)
-
-
-def aliases(statements: Statements) -> list[Edge]:
-    return [edge for edge in statements if edge.kind == "alias"]
+    return resolve(standings(statements), statements, limits)
 
 
 def user(value: str) -> Identifier:
@@ -124,6 +120,17 @@ def test_blocked_values_link_nothing(value: str) -> None:
 @pytest.mark.parametrize("value", ["7", "10", "1112", "u-0", "nullable", "0x1"])
 def test_what_only_looks_like_a_blocked_value_is_a_name(value: str) -> None:
     assert assigned(identify("1", user=value, anonymous="a")).names[visitor("a")] == user(value)
+
+
+def test_what_is_blocked_by_configuration_links_nothing_and_owns_what_it_owned() -> None:
+    kiosk, desk = visitor("kiosk"), email("desk@y.com")
+    limits = Limits(by_kind={}, others=5, blocked=frozenset({kiosk, desk}))
+    life = [identify("1", user="u", anonymous="kiosk", traits={"email": "Desk@y.com"}), page("2", anonymous="kiosk")]
+    heard = [owned(each, limits.blocked) for each in life]
+    assert [each.owner for each in heard] == [each.owner for each in life], "that is what all services agree on"
+    apart = {user("u"): user("u"), kiosk: kiosk}
+    assert decided(said(heard), limits).names == apart
+    assert decided(stated(life), limits).names == apart, "what was linked before it was blocked, decided anew"
 
 
 def test_a_blocked_id_with_nothing_beside_it_keeps_its_own_profile() -> None:

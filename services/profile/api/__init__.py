@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Depends
 from pydantic import SecretStr
 
-from services.profile.api import profiles, segments
+from services.profile.api import identities, profiles, segments
 from services.profile.schemas import Refusal
 from shared.auth import secret_required
 
@@ -16,6 +16,7 @@ def router(secret_key: SecretStr) -> APIRouter:
     """All routes of the service."""
     refusals: dict[int | str, dict[str, Any]] = {status: {"model": Refusal} for status in (401, 403, 422)}
     whole = APIRouter(prefix="/v1", dependencies=[Depends(secret_required(secret_key))], responses=refusals)
+    whole.include_router(identities.router)  # before the profile itself: its path takes everything
     whole.include_router(profiles.router)
     whole.include_router(segments.router)
     return whole

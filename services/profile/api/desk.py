@@ -8,7 +8,9 @@ from typing import Annotated, TypeVar
 
 from fastapi import Depends, Request
 
+from services.profile.service.explaining import Explaining
 from services.profile.service.reading import Reading
+from services.profile.service.ruling import Rulings
 from services.profile.service.segments import Segments
 from shared.db import Database, Work
 
@@ -21,6 +23,8 @@ class Desk:
 
     database: Database
     reading: Reading
+    explaining: Explaining
+    rulings: Rulings
     segments: Segments
     patience: float
 

@@ -62,7 +62,7 @@ async def timeline(
     since: Annotated[Moment, Query(alias="from", description="Only what happened then or later.")] = None,
     until: Annotated[Moment, Query(alias="to", description="Only what happened before that.")] = None,
 ) -> TimelinePage:
-    identifier = _identifier(person)
+    identifier = identifier_in(person)
     asked = Filter(since=EVER if since is None else _utc(since, "from"), channel=channel, name=name, type=type)
     before = Place(*place(cursor, AwareMoment, AnyText, AnyText)) if cursor is not None else NOW
     before = before._replace(at=_utc(before.at, "cursor"))
@@ -78,7 +78,7 @@ async def timeline(
     responses={200: {"content": {"application/json": {"schema": view_schema()}}}},
 )
 async def profile(person: Person, desk: AtDesk, after: After = None) -> Response:
-    identifier = _identifier(person)
+    identifier = identifier_in(person)
     position = parse_token(after) if after is not None else {}
     return Response(await _shown(desk, identifier, position), media_type="application/json")
 
@@ -101,11 +101,12 @@ async def _shown(desk: Desk, identifier: Identifier, position: dict[int, int]) -
     raise NotYet
 
 
-def _identifier(text: str) -> Identifier:
+def identifier_in(text: str, path: str = "person") -> Identifier:
+    """The identifier that a request has at `path`. Raises Invalid, and ProfileNotFound for what can't be anybody's."""
     try:
         identifier = Identifier.parse(text)
     except ValueError as error:
-        raise Invalid(str(error), details=[{"path": "person", "code": "invalid_identifier"}]) from None
+        raise Invalid(str(error), details=[{"path": path, "code": "invalid_identifier"}]) from None
     if "\0" in text:  # PostgreSQL can't even be asked for it
         raise ProfileNotFound(identifier)
     return identifier

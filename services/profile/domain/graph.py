@@ -1,4 +1,4 @@
-"""Which identifier belongs to which profile: a pure function of what was stated.
+"""Which identifier belongs to which profile: a pure function of what was stated, and of what a person ruled.
 
 - A user id names its own profile. User ids joined by `alias` are one profile, named by the one that was seen first.
 - An anonymous id belongs to the earliest user it was used by; with no user it names its own profile. Users who come
@@ -6,6 +6,9 @@
 - An email, phone or external id belongs to the profile of its earliest claimant.
 - A profile takes only so many of each kind, the earliest claims first. An anonymous id past the limit stays its own
   profile; of the other kinds it belongs to nobody.
+- What was split is never in one profile. An alias that would do that is left out, the later one; an identifier whose
+  claim would do it goes by its next claim that is allowed. What was merged goes there before any claim. Limits count
+  what touchpoints first claimed, wherever rulings send it: a ruling moves what it names, and nobody in their place.
 
 "Earliest" is by event time, ties by touchpoint id, then by the identifiers themselves: nothing here knows of arrival.
 """
@@ -13,12 +16,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
+from heapq import heappop, heappush
 
 import msgspec
 
 from services.profile.domain.identity import NAMED, Edge, Statements
+from services.profile.domain.people import Join, People
+from services.profile.domain.rulings import NONE, Holding, Ruling
 from services.profile.domain.when import When, earliest
 from shared.identifiers import ANONYMOUS, USER, Identifier
 
@@ -82,76 +88,168 @@ def fold(one: Standing, other: Standing) -> Standing:
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """How many identifiers of a kind one profile takes."""
+    """How many identifiers of a kind one profile takes, and which identifiers, by configuration, link nothing."""
 
     by_kind: Mapping[str, int]
     others: int
+    blocked: frozenset[Identifier] = frozenset()
 
     def of(self, kind: str) -> int:
         return self.by_kind.get(kind, self.others)
 
 
 class Assignment(msgspec.Struct, frozen=True):
-    """Who is who: for each identifier the one that names its profile; and those that a limit kept out."""
+    """Who is who: for each identifier the one that names its profile; and why.
+
+    `over`: those that a limit kept out. `by`: for each identifier that names no profile itself the statement that it
+    belongs there by. `forbidden`: the statements that a split does not let hold, and that split.
+    """
 
     names: Mapping[Identifier, Identifier]
     over: frozenset[Identifier]
+    by: Mapping[Identifier, Edge] = {}
+    forbidden: Mapping[Edge, Ruling] = {}
 
 
-def resolve(known: Standings, aliases: Iterable[Edge], limits: Limits) -> Assignment:
+def resolve(known: Standings, evidence: Statements, limits: Limits, rulings: Holding = NONE) -> Assignment:
     """Whose each of `known` is.
 
     `known` must hold, for each profile concerned, its users with all that they are aliases of, and of each kind at
-    least the earliest `limits` claims. An identifier that was only mentioned in an alias, and never seen, is nobody's.
+    least the earliest `limits` claims; `evidence` the aliases among them, and the claims (`CLAIMS` of each, the
+    earliest) of those that `rulings` are about. An identifier that was only mentioned in an alias, and never seen, is
+    nobody's.
     """
     seen = [standing for standing in known.values() if standing.seen is not None]
-    names = _people([standing for standing in seen if standing.identifier.kind == USER], aliases)
+    people = People({each.identifier: each.age for each in seen if each.identifier.kind == USER}, rulings.splits)
+    people.join(_joins(evidence, limits, rulings))
 
-    visitors = [standing for standing in seen if standing.identifier.kind == ANONYMOUS]
-    taken = _taken(visitors, names, limits)
-    names |= {visitor.identifier: visitor.identifier for visitor in visitors} | taken
-
-    addresses = [standing for standing in known.values() if standing.identifier.kind not in NAMED]
-    names |= _taken(addresses, names, limits)
-
-    claimed = (standing.identifier for standing in (*visitors, *addresses) if standing.claim is not None)
-    over = frozenset(identifier for identifier in claimed if names.get(identifier, identifier) == identifier)
-    return Assignment(names, over)
+    places = Places(people, evidence, limits, rulings)
+    places.take([standing for standing in seen if standing.identifier.kind == ANONYMOUS])
+    places.take([standing for standing in known.values() if standing.identifier.kind not in NAMED])
+    return Assignment(places.names, frozenset(places.over), places.by, places.forbidden)
 
 
-def _people(users: Iterable[Standing], aliases: Iterable[Edge]) -> dict[Identifier, Identifier]:
-    """For each user the one who names the profile: of all who are aliases of each other, the first seen."""
-    age = {user.identifier: user.age for user in users}
-    elder = {user: user for user in age}
-
-    def eldest(user: Identifier) -> Identifier:
-        while elder[user] != user:
-            elder[user] = elder[elder[user]]  # halves the path: long chains of aliases stay cheap
-            user = elder[user]
-        return user
-
-    for alias in aliases:
-        # An id that was never seen joins nobody: it may be that of a device on which two people were aliased.
-        if alias.member in elder and alias.owner in elder:
-            first, second = sorted((eldest(alias.member), eldest(alias.owner)), key=age.__getitem__)
-            elder[second] = first
-    return {user: eldest(user) for user in elder}
+def _joins(evidence: Statements, limits: Limits, rulings: Holding) -> Iterable[Join]:
+    for edge, when in evidence.items():
+        if edge.kind == "alias" and limits.blocked.isdisjoint((edge.member, edge.owner)):
+            yield Join(when, edge)
+    for merge in rulings.merges:
+        if merge.member.kind == USER:
+            yield Join(merge.when, merge.edge)
 
 
-def _taken(
-    candidates: Iterable[Standing], names: Mapping[Identifier, Identifier], limits: Limits
-) -> dict[Identifier, Identifier]:
-    """Those of `candidates` that their claim's owner's profile takes, with the name of that profile."""
-    rivals: defaultdict[tuple[Identifier, str], list[tuple[Claim, Identifier]]] = defaultdict(list)
-    for candidate in candidates:
-        if candidate.claim is not None and candidate.claim.owner in names:
-            name = names[candidate.claim.owner]
-            rivals[name, candidate.identifier.kind].append((candidate.claim, candidate.identifier))
-    return {
-        identifier: name
-        for (name, kind), claims in rivals.items()
-        for _, identifier in sorted(claims)[: limits.of(kind)]
-    }
+# --- visitors and addresses ------------------------------------------------------------------------------------------
+
+CLAIMS = 100
+"""Of an identifier with rulings so many claims are looked at, the earliest. More owners than that: it is nobody's."""
+
+
+class Places:
+    """Whose everybody is so far, in `names`; those of whom nothing is ruled first, and then the others in turn."""
+
+    def __init__(self, people: People, evidence: Statements, limits: Limits, rulings: Holding) -> None:
+        self.names = people.names()
+        self.forbidden = people.forbidden
+        self.by = people.by
+        self.limits = limits
+        self.rulings = rulings
+        self.over: set[Identifier] = set()
+        self.merges: defaultdict[Identifier, list[Edge]] = defaultdict(list)
+        for merge in reversed(rulings.merges):  # the last word goes first
+            self.merges[merge.member].append(merge.edge)
+        self.claims: defaultdict[Identifier, set[Claim]] = defaultdict(set)
+        for edge, when in evidence.items():
+            if edge.kind in ("login", "claim") and self._is_ruled(edge.member):
+                self.claims[edge.member].add(Claim(when, edge.owner))
+
+    def take(self, candidates: Collection[Standing]) -> None:
+        """Place `candidates`; those who may own them are placed already, or are among them."""
+        within = self._within(candidates)
+        ruled = {each.identifier: each for each in candidates if self._is_ruled(each.identifier)}
+        for each in candidates:
+            if each.identifier not in ruled:
+                self._place(each, [] if each.claim is None else [claimed(each.identifier, each.claim)], within)
+        for identifier in _in_turn(ruled, self.rulings):
+            self._place(ruled[identifier], self._options(ruled[identifier]), within)
+
+    def _is_ruled(self, identifier: Identifier) -> bool:
+        return identifier in self.rulings.splits or identifier in self.merges
+
+    def _within(self, candidates: Iterable[Standing]) -> frozenset[Identifier]:
+        """Those of `candidates` whose first claim is within the limit of its owner's profile."""
+        rivals: defaultdict[tuple[Identifier, str], list[tuple[Claim, Identifier]]] = defaultdict(list)
+        for each in candidates:
+            if each.claim is not None and each.claim.owner in self.names and not self._is_blocked(each.identifier):
+                rivals[self.names[each.claim.owner], each.identifier.kind].append((each.claim, each.identifier))
+        return frozenset(
+            identifier
+            for (_, kind), claims in rivals.items()
+            for _, identifier in sorted(claims)[: self.limits.of(kind)]
+        )
+
+    def _is_blocked(self, identifier: Identifier) -> bool:
+        return identifier in self.limits.blocked
+
+    def _options(self, standing: Standing) -> list[Edge]:
+        """What would say whose an identifier with rulings is, what counts most first."""
+        claims = self.claims[standing.identifier] | ({standing.claim} if standing.claim is not None else set())
+        return [
+            *self.merges.get(standing.identifier, ()),
+            *(claimed(standing.identifier, claim) for claim in sorted(claims)[:CLAIMS]),
+        ]
+
+    def _place(self, standing: Standing, options: Iterable[Edge], within: frozenset[Identifier]) -> None:
+        """By the first of `options` that is allowed; but not past a first claim that is, and only finds no room."""
+        identifier = standing.identifier
+        for edge in () if self._is_blocked(identifier) else options:
+            name = self.names.get(edge.owner)
+            if name is None:  # never seen, or waits for us
+                continue
+            split = self.rulings.parts(identifier, name, self.names)
+            if split is not None:
+                self.forbidden[edge] = split
+            elif identifier not in within and edge.kind != "merge" and _is_first(edge, standing):
+                self.over.add(identifier)
+                break
+            else:
+                self.names[identifier], self.by[identifier] = name, edge
+                return
+        if identifier.kind == ANONYMOUS:
+            self.names[identifier] = identifier
+
+
+def claimed(member: Identifier, claim: Claim) -> Edge:
+    """The statement that `claim` on `member` was."""
+    return Edge("login" if member.kind == ANONYMOUS else "claim", member, claim.owner)
+
+
+def _is_first(edge: Edge, standing: Standing) -> bool:
+    return standing.claim is not None and edge.owner == standing.claim.owner
+
+
+def _in_turn(ruled: Collection[Identifier], rulings: Holding) -> Iterator[Identifier]:
+    """`ruled`, each after those that it is to follow or to avoid. Where that is a circle, the least goes first."""
+    waits: dict[Identifier, set[Identifier]] = {identifier: set() for identifier in ruled}
+    followers: defaultdict[Identifier, list[Identifier]] = defaultdict(list)
+    splits = {each.id: each for identifier in ruled for each in rulings.splits.get(identifier, {}).values()}
+    for each in (*rulings.merges, *splits.values()):
+        if each.member in waits and each.owner in waits:
+            waits[each.member].add(each.owner)
+            followers[each.owner].append(each.member)
+    ready = sorted(each for each, owners in waits.items() if not owners)
+    for least in (None, *sorted(ruled)):
+        if least in waits:
+            ready.append(least)
+        while ready:
+            next_one = heappop(ready)
+            if waits.pop(next_one, None) is None:
+                continue
+            yield next_one
+            for follower in followers[next_one]:
+                if follower in waits:
+                    waits[follower].discard(next_one)
+                    if not waits[follower]:
+                        heappush(ready, follower)
 
 
 def root(members: Iterable[Standing]) -> Identifier:

@@ -5,7 +5,8 @@ Each statement is an `Edge` from a member to its owner, and of each the first mo
 - seen: this user id, or this anonymous id, was itself there;
 - login: this anonymous id was used by this user;
 - claim: this email, phone or external id was given as the owner's;
-- alias: these two user ids are one person: the one statement that joins people.
+- alias: these two user ids are one person: the one statement that joins people;
+- merge: a person, no touchpoint, ruled that these two are one (domain/rulings.py).
 
 Values that name nobody (`null`, `0000`, `anonymous`) are blocked: they link nothing, or they would join everybody.
 """
@@ -46,7 +47,7 @@ def profile_id(name: Identifier) -> str:
 class Edge(msgspec.Struct, frozen=True, order=True):
     """A statement that `member` belongs to `owner`."""
 
-    kind: Literal["seen", "login", "claim", "alias"]
+    kind: Literal["seen", "login", "claim", "alias", "merge"]
     member: Identifier
     owner: Identifier
 
@@ -58,20 +59,23 @@ Statements = Mapping[Edge, When]
 class Owned(msgspec.Struct, frozen=True):
     """A touchpoint and whose it is: `owner` is the one identifier whose fragment it updates.
 
-    That is the user's, else the visitor's. One of `ids`, the identifiers it was sent under, that is `blocked` owns it
-    only for want of another.
+    That is the user's, else the visitor's. One of `ids`, the identifiers it was sent under, that names nobody owns it
+    only for want of another. Whose it is, all services agree on; what it links is ours: those of `ids` that are
+    `blocked`, because they name nobody or by our configuration (`unlinked`), link nothing.
     """
 
     touchpoint: Touchpoint
     owner: Identifier
     ids: tuple[Identifier, ...]
     blocked: tuple[Identifier, ...]
+    unlinked: frozenset[Identifier] = frozenset()
 
 
-def owned(touchpoint: Touchpoint) -> Owned:
-    """Whose `touchpoint` is."""
+def owned(touchpoint: Touchpoint, unlinked: frozenset[Identifier] = frozenset()) -> Owned:
+    """Whose `touchpoint` is. `unlinked`: what links nothing, beside what names nobody anyway."""
     ids = touchpoint.ids
-    return Owned(touchpoint, touchpoint.owner, ids, tuple(each for each in ids if names_nobody(each.value)))
+    blocked = tuple(each for each in ids if each in unlinked or names_nobody(each.value))
+    return Owned(touchpoint, touchpoint.owner, ids, blocked, unlinked)
 
 
 def said(batch: Iterable[Owned]) -> dict[Edge, When]:
@@ -92,9 +96,9 @@ def _edges(said: Owned) -> Iterator[Edge]:
         return
     if whose.kind == USER:
         yield from _logins(said)
-        yield from _aliases(call, whose)
+        yield from (alias for alias in _aliases(call, whose) if alias.member not in said.unlinked)
     for claimed in _claimed(call):
-        if not names_nobody(claimed.value) and len(claimed.value) <= LONGEST:
+        if claimed not in said.unlinked and not names_nobody(claimed.value) and len(claimed.value) <= LONGEST:
             yield Edge("claim", claimed, whose)
 
 

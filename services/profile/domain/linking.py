@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 import msgspec
 
-from services.profile.domain.graph import Assignment, Claim, Standing
+from services.profile.domain.graph import Assignment, Claim, Limits, Standing, resolve
 from services.profile.domain.identity import NAMED, Edge, Statements, profile_id
+from services.profile.domain.rulings import Holding
 from services.profile.domain.when import When
 from shared.identifiers import Identifier
 
@@ -20,6 +21,19 @@ class Placed(msgspec.Struct, frozen=True):
 
 
 Places = Mapping[Identifier, Placed]
+
+
+class Component(msgspec.Struct, frozen=True):
+    """All that decides whose some identifiers are: see `graph.resolve`."""
+
+    places: Places
+    evidence: Statements
+    rulings: Holding
+
+    def resolved(self, limits: Limits) -> Assignment:
+        """Who is who among them."""
+        standings = {identifier: place.standing for identifier, place in self.places.items()}
+        return resolve(standings, self.evidence, limits, self.rulings)
 
 
 class Heard(msgspec.Struct, frozen=True):
@@ -64,6 +78,16 @@ def _together(edge: Edge, known: Places) -> bool:
     if member is None or owner is None or member.profile_id is None:
         return False
     return member.profile_id == owner.profile_id
+
+
+def late(heard: Heard, changed: Iterable[Edge], ruled: Container[Identifier]) -> Statements:
+    """The evidence that may change who is who after all, of what was not known before (`changed`).
+
+    Of an identifier that somebody `ruled` on, the claim that wins need not be the earliest. And an alias of two who are
+    together tells since when: another, that came between, may have to be left out for a split.
+    """
+    counts = (edge for edge in changed if edge in heard.evidence and (edge.kind == "alias" or edge.member in ruled))
+    return {edge: heard.evidence[edge] for edge in counts}
 
 
 class Move(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ from services.profile import metrics
 from services.profile.domain import fragment, graph, identity, linking
 from services.profile.domain.identity import Statements
 from services.profile.domain.linking import Heard, Move, Places
-from services.profile.store import fragments, identities, profiles, scores, timeline
+from services.profile.store import components, fragments, identities, profiles, rulings, scores, timeline
 from shared.clock import Clock
 from shared.db import Work
 from shared.events import Scored, ShownScores, Touchpoint, Valuation
@@ -26,7 +26,8 @@ class Profiles:
 
     async def absorb(self, batch: Sequence[Touchpoint], work: Work) -> None:
         """Bring a batch's touchpoints, each seen for the first time, into the view."""
-        owned = [identity.owned(touchpoint) for touchpoint in batch]
+        await rulings.share(work)
+        owned = [identity.owned(touchpoint, self.limits.blocked) for touchpoint in batch]
         additions = fragment.absorbed(owned, self.zone)
         statements = identity.said(owned)
         known = await identities.find(work, _identifiers(statements))
@@ -55,17 +56,26 @@ class Profiles:
         marks = Marks(work, self.clock())
         touched = {*owners, *_identifiers(heard.news)}
         await marks.add({known[each].profile_id for each in touched if each in known})
-        await self._keep_evidence(work, heard)
-        if heard.news:
-            await identities.add(work, graph.standings(heard.news))
-            await self._relink(work, _identifiers(heard.news), marks)
+        news = {**heard.news, **await self._keep_evidence(work, heard)}
+        if news:
+            await identities.add(work, graph.standings(news))
+            await self._relink(work, _identifiers(news), marks)
         # Between our look at whose an owner was and our lock on that profile, the owner may have moved to another.
         while await marks.add(await identities.profiles_of(work, owners)):
             pass
 
-    async def _keep_evidence(self, work: Work, heard: Heard) -> None:
-        new = await identities.put_edges(work, {**heard.news, **heard.evidence})
-        metrics.CONFLICTS.inc(sum(edge.kind == "login" and edge in heard.evidence for edge in new))
+    async def relink(self, work: Work, seeds: Collection[Identifier]) -> None:
+        """Decide anew whose `seeds` are, for another reason than a touchpoint."""
+        marks = Marks(work, self.clock())
+        await marks.add(await identities.profiles_of(work, seeds))
+        await self._relink(work, seeds, marks)
+
+    async def _keep_evidence(self, work: Work, heard: Heard) -> Statements:
+        """Keep what was stated; give those of the evidence that are news after all, because of rulings."""
+        changed = await identities.put_edges(work, {**heard.news, **heard.evidence})
+        evidence = {edge for edge in changed if edge in heard.evidence}
+        metrics.CONFLICTS.inc(sum(edge.kind == "login" and changed[edge] for edge in evidence))
+        return linking.late(heard, evidence, await rulings.ruled(work, {edge.member for edge in evidence}))
 
     async def _relink(self, work: Work, seeds: Collection[Identifier], marks: Marks) -> None:
         """Decide anew whose `seeds`, and all that hangs on them, are; and bring the profiles in line."""
@@ -85,14 +95,14 @@ class Profiles:
         A profile that is locked only now may have changed since it was looked at: then look again.
         """
         while True:
-            found, aliases = await identities.component(work, seeds, self.limits)
-            standings = {identifier: place.standing for identifier, place in found.items()}
+            component = await components.component(work, seeds, self.limits)
 
-            assignment = graph.resolve(standings, aliases, self.limits)
-            moved = linking.moves(found, assignment)
+            assignment = component.resolved(self.limits)
+            moved = linking.moves(component.places, assignment)
 
             await marks.create(linking.joined(moved))
-            if not await marks.add({*linking.concerned(moved), *(found[seed].profile_id for seed in seeds)}):
+            found = [component.places[seed].profile_id for seed in seeds if seed in component.places]
+            if not await marks.add({*linking.concerned(moved), *found}):
                 metrics.OVER_LIMIT.inc(len(assignment.over & set(seeds)))
                 return moved
 

@@ -70,17 +70,13 @@ class Reading:
         """
         if after and not await ledger.reached(work, self.consumer, self.topic, after):
             return None
-        found = await _find(work, identifier)
-        if found is None:
-            raise ProfileNotFound(identifier)
+        found = await found_profile(work, identifier)
         # What was never published has version 0, which nobody wants.
         return Sight(found.body or "", found.shown or 0, found.version if after else found.joined)
 
     async def timeline(self, identifier: Identifier, asked: Filter, work: Work, *, before: Place, limit: int) -> Leaf:
         """That person's touchpoints that are older than `before`, the newest first. Raises ProfileNotFound."""
-        found = await _find(work, identifier)
-        if found is None:
-            raise ProfileNotFound(identifier)
+        found = await found_profile(work, identifier)
         removed = await partitions.removed_before(work)
         since = max(asked.since, removed or asked.since)
         wanted = Asked(found.profile_id, NAMED, since, asked.channel, asked.name, asked.type)
@@ -92,6 +88,14 @@ def _was_there(found: Found, moment: datetime) -> bool:
     """Whether anything of this person is from before `moment`."""
     first = msgspec.json.decode(found.body, type=_First).touchpoints.first_at if found.body else None
     return first is not None and first < rfc3339(moment)
+
+
+async def found_profile(work: Work, identifier: Identifier) -> Found:
+    """The profile of whoever has `identifier`, absorbed or not. Raises ProfileNotFound."""
+    found = await _find(work, identifier)
+    if found is None:
+        raise ProfileNotFound(identifier)
+    return found
 
 
 async def _find(work: Work, identifier: Identifier) -> Found | None:

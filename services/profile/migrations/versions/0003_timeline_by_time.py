@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0003"
-down_revision = "0001"
+down_revision = "0002"
 
 SET_ASIDE = (
     "LOCK TABLE timeline IN ACCESS EXCLUSIVE MODE",

@@ -1,0 +1,154 @@
+"""Who is who: explained, split and merged."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from fastapi import APIRouter
+
+from services.profile.api.desk import AtDesk, Desk
+from services.profile.api.profiles import AwareMoment, Person, identifier_in
+from services.profile.domain.explanation import Why
+from services.profile.domain.rulings import Ruling
+from services.profile.schemas import (
+    AnyText,
+    ExplainedEdge,
+    ExplainedIdentifier,
+    ExplainedRuling,
+    IdentityPage,
+    Merge,
+    Refusal,
+    RuledBody,
+    RulingBody,
+    RulingPage,
+    Unmerge,
+    Whose,
+    WhyBody,
+)
+from services.profile.service import explaining
+from services.profile.service.explaining import Graph, Member, Ruled, Statement
+from services.profile.service.history import NOW
+from services.profile.service.ruling import Word
+from shared.clock import rfc3339
+from shared.paging import DEFAULT_LIMIT, Cursor, Limit, cursor, place
+
+router = APIRouter(tags=["identities"], responses={404: {"model": Refusal}, 503: {"model": Refusal}})
+
+CONFLICT: dict[int | str, dict[str, Any]] = {409: {"model": Refusal}}
+
+KEY = "settings:secret"
+"""Who rules: the one key that settings give, by the name that it has in ingest's audit."""
+
+Part: Any = Annotated[int, msgspec.Meta(ge=explaining.IDENTIFIERS, le=explaining.RULINGS)]
+
+
+@router.post("/identities/unmerge", summary="Rule that two identifiers are not one person's", responses=CONFLICT)
+async def unmerge(body: Unmerge, desk: AtDesk) -> RuledBody:
+    """Nothing is lost by it, and `merge` takes it back. It lasts: what touchpoints say later does not join them again.
+
+    The one that leaves is a device or an address rather than a user; of two of a kind the `identifier`. It goes to the
+    next who claimed it; without one a device has a profile of its own again, and an address is nobody's.
+    """
+    return await _rule(desk, "split", body.identifier, ("from", body.from_), body.why)
+
+
+@router.post("/identities/merge", summary="Rule that two identifiers are one person's", responses=CONFLICT)
+async def merge(body: Merge, desk: AtDesk) -> RuledBody:
+    """No history is moved by it, and `unmerge` takes it back. It counts before all that touchpoints claim."""
+    return await _rule(desk, "merge", body.identifier, ("into", body.into), body.why)
+
+
+@router.get("/identities/rulings", summary="Who ruled what, and why; newest first")
+async def rulings(desk: AtDesk, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> RulingPage:
+    before = place(cursor, AwareMoment, AnyText) if cursor is not None else (NOW.at, "")
+    found = await desk.run(lambda work: desk.rulings.page(before, limit + 1, work))
+    last = found[limit - 1] if len(found) > limit else None
+    following = last and _next(last.at.isoformat(), last.id)
+    return RulingPage(rulings=[RulingBody(**_ruling(each)) for each in found[:limit]], next=following)
+
+
+@router.get("/profiles/{person:path}/identity", summary="Why this is one person: every link, with its reason")
+async def identity(person: Person, desk: AtDesk, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> IdentityPage:
+    """Every identifier and why it is here, every statement about them and why it holds or not, every ruling.
+
+    A page goes on where the one before ended: first through the identifiers, then the edges, then the rulings.
+    """
+    after = explaining.Place()
+    if cursor is not None:
+        part, *key = place(cursor, Part, *[AnyText] * 5)
+        after = explaining.Place(part, tuple(key))
+    wanted = identifier_in(person)
+    return _page(await desk.run(lambda work: desk.explaining.explain(wanted, after, limit + 1, work)), limit)
+
+
+async def _rule(
+    desk: Desk, ruling: Literal["merge", "split"], identifier: str, other: tuple[str, str], why: str
+) -> RuledBody:
+    field, text = other
+    one, another = identifier_in(identifier, "identifier"), identifier_in(text, field)
+    word = Word(ruling, one, another, field, KEY, why)
+    ruled = await desk.run(lambda work: desk.rulings.rule(word, work))
+    places = (ruled.identifier, ruled.other)
+    return RuledBody(
+        ruling=RulingBody(**_ruling(ruled.ruling)),
+        profiles=[Whose(identifier=str(each.standing.identifier), profile_id=each.profile_id) for each in places],
+    )
+
+
+def _page(graph: Graph, limit: int) -> IdentityPage:
+    shown = [row for _, row in graph.rows[:limit]]
+    last = graph.rows[limit - 1][0] if len(graph.rows) > limit else None
+    return IdentityPage(
+        profile_id=graph.profile_id,
+        version=graph.version,
+        conflicts=graph.conflicts,
+        identifiers=[_identifier(row) for row in shown if isinstance(row, Member)],
+        edges=[_edge(row) for row in shown if isinstance(row, Statement)],
+        rulings=[ExplainedRuling(**_ruling(row.ruling), holds=row.holds) for row in shown if isinstance(row, Ruled)],
+        next=last and _next(last.part, *last.key),
+    )
+
+
+def _next(*key: str | int) -> str:
+    return cursor(*key)
+
+
+def _identifier(member: Member) -> ExplainedIdentifier:
+    standing = member.standing
+    return ExplainedIdentifier(
+        kind=standing.identifier.kind,
+        value=standing.identifier.value,
+        since=rfc3339(standing.since),
+        because=_why(member.because),
+    )
+
+
+def _edge(said: Statement) -> ExplainedEdge:
+    return ExplainedEdge.model_validate(
+        {
+            "kind": said.edge.kind,
+            "member": str(said.edge.member),
+            "owner": str(said.edge.owner),
+            "at": rfc3339(said.when.at),
+            "touchpoint_id": said.when.touchpoint_id,
+            "holds": said.failure is None,
+            "why": said.failure and _why(said.failure),
+        }
+    )
+
+
+def _why(why: Why) -> WhyBody:
+    return WhyBody(**msgspec.structs.asdict(why))
+
+
+def _ruling(ruling: Ruling) -> dict[str, Any]:
+    return {
+        "ruling_id": ruling.id,
+        "ruling": ruling.ruling,
+        "identifier": str(ruling.member),
+        "other": str(ruling.owner),
+        "at": rfc3339(ruling.at),
+        "who": ruling.who,
+        "why": ruling.why,
+    }

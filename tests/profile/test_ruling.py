@@ -1,0 +1,315 @@
+"""Rulings on a real PostgreSQL: among touchpoints in any order they give what the oracle says, at a bounded cost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from random import Random
+from typing import Any, Literal
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import event
+
+from services.profile.domain.graph import Limits
+from services.profile.domain.identity import profile_id
+from services.profile.domain.rulings import Ruling
+from services.profile.errors import Contradicted, NotTogether, ProfileNotFound, RulingRefused, Together
+from services.profile.service.ruling import Ruled, Rulings, Word
+from shared.db import Database
+from shared.errors import TemasError
+from shared.events import Touchpoint
+from shared.identifiers import Identifier
+from tests.profile import oracle
+from tests.profile.database import assigned, emptied, happened, now, profiles, published, rows
+from tests.profile.lives import CROWDED, alias, crowds, identify, lives, page, ruling, rulings
+from tests.servers import Servers
+
+ROOMY = Limits(by_kind={"anonymous_id": 1000}, others=5)
+
+
+@pytest.fixture(scope="module")
+async def shared_database(servers: Servers) -> AsyncIterator[Database]:
+    async with servers.installation() as installation, Database.open(installation.database("profile")) as database:
+        yield database
+
+
+@pytest.fixture
+async def database(shared_database: Database) -> Database:
+    await emptied(shared_database)
+    return shared_database
+
+
+async def rule(database: Database, what: Literal["merge", "split"], one: str, other: str, why: str = "a test") -> Ruled:
+    word = Word(what, Identifier.parse(one), Identifier.parse(other), "into", "a key", why)
+    return await database.retrying(lambda work: Rulings(profiles(ROOMY), now).rule(word, work))
+
+
+def id_of(name: str) -> str:
+    return profile_id(Identifier.parse(name))
+
+
+# --- whatever comes in whichever order -------------------------------------------------------------------------------
+
+
+def expected(life: Sequence[Touchpoint], ruled: Sequence[Ruling]) -> dict[oracle.Id, str]:
+    who = oracle.who_is_who(life, visitors=3, others=2, rulings=ruled)
+    return {identifier: profile_id(Identifier(*name)) for identifier, name in who.items()}
+
+
+REAL = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture]}
+
+
+@settings(max_examples=50, **REAL)  # type: ignore[arg-type]
+@given(life=lives(), ruled=rulings(6), random=st.randoms(use_true_random=False), parts=st.integers(1, 6))
+async def test_rulings_made_while_batches_are_absorbed_give_what_the_oracle_says(
+    shared_database: Database, life: list[Touchpoint], ruled: list[Ruling], random: Random, parts: int
+) -> None:
+    await emptied(shared_database)
+    all_of_it = _shuffled(life, ruled, random, parts)
+    await happened(shared_database, *all_of_it[::2])
+    await published(shared_database)
+    await happened(shared_database, *all_of_it[1::2])
+    await _agrees(shared_database, life, ruled)
+
+
+@settings(max_examples=100, **REAL)  # type: ignore[arg-type]
+@given(life=crowds(), ruled=rulings(3, CROWDED), random=st.randoms(use_true_random=False), parts=st.integers(3, 8))
+async def test_rulings_between_touchpoints_give_what_the_oracle_says(
+    shared_database: Database, life: list[Touchpoint], ruled: list[Ruling], random: Random, parts: int
+) -> None:
+    await emptied(shared_database)
+    for each in _shuffled([*life, *life[::3]], ruled, random, parts):
+        await happened(shared_database, each)
+    await _agrees(shared_database, life, ruled)
+
+
+def _shuffled(life: Sequence[Touchpoint], ruled: Sequence[Ruling], random: Random, parts: int) -> list[Any]:
+    """Batches of touchpoints, and rulings, in any order."""
+    shuffled = list(life)
+    random.shuffle(shuffled)
+    all_of_it: list[Any] = [*(shuffled[part::parts] for part in range(parts)), *ruled]
+    random.shuffle(all_of_it)
+    return all_of_it
+
+
+async def _agrees(database: Database, life: Sequence[Touchpoint], ruled: Sequence[Ruling]) -> None:
+    await published(database)
+    assert await assigned(database) == expected(life, ruled)
+    await _redirects_lead_home(database)
+
+
+async def _redirects_lead_home(database: Database) -> None:
+    """Every profile there ever was: it has members, or leads to the one where its name is now."""
+    wrong = await rows(
+        database,
+        """
+        SELECT profile_id, redirect FROM profile WHERE NOT EXISTS (
+            SELECT 1 FROM identifier WHERE identifier.profile_id = coalesce(profile.redirect, profile.profile_id)
+        ) OR redirect IS NOT NULL AND EXISTS (
+            SELECT 1 FROM identifier WHERE identifier.profile_id = profile.profile_id
+        )
+        """,
+    )
+    assert wrong == []
+
+
+async def test_a_ruling_waits_for_the_batch_that_is_being_absorbed(database: Database) -> None:
+    """Else neither would see the other, and the device would stay with nobody for ever."""
+    await happened(database, [identify("1", user="u", anonymous="a")])
+    async with database.begin() as work:
+        await profiles().absorb([identify("2", 1, user="v", anonymous="a")], work)
+        ruling = asyncio.create_task(rule(database, "split", "anonymous_id:a", "user_id:u"))
+        await asyncio.sleep(0.2)
+        assert not ruling.done()
+    assert (await ruling).identifier.profile_id == id_of("user_id:v")
+
+
+# --- what people rule ------------------------------------------------------------------------------------------------
+
+
+async def test_a_device_leaves_and_comes_back(database: Database) -> None:
+    life = [page("1", anonymous="a"), identify("2", 1, user="u", anonymous="a")]
+    await happened(database, life)
+    before = (await published(database))[id_of("user_id:u")]
+
+    apart = await rule(database, "split", "anonymous_id:a", "user_id:u", "not hers")
+    assert (apart.identifier.profile_id, apart.other.profile_id) == (id_of("anonymous_id:a"), id_of("user_id:u"))
+    views = await published(database)
+    alone, left = views[id_of("anonymous_id:a")], views[id_of("user_id:u")]
+    assert (alone.touchpoints.count, left.touchpoints.count) == (1, 1)
+    assert min(alone.version, left.version) > before.version, "no version falls, whichever id it is asked for by"
+
+    again = await rule(database, "merge", "anonymous_id:a", "user_id:u")
+    assert again.identifier.profile_id == again.other.profile_id == id_of("user_id:u")
+    assert again.ruling.at > apart.ruling.at, "the later one is the last one, by a clock that stands still too"
+    views = await published(database)
+    assert views[id_of("anonymous_id:a")].redirect == id_of("user_id:u")
+    assert _told(views[id_of("user_id:u")]) == _told(before)
+    kept = await rows(database, "SELECT ruling, who, why FROM ruling ORDER BY at")
+    assert [tuple(row) for row in kept] == [("split", "a key", "not hers"), ("merge", "a key", "a test")]
+
+
+def _told(view: Any) -> Any:
+    return {name: getattr(view, name) for name in view.__struct_fields__ if name != "version"}
+
+
+async def test_a_split_outlasts_the_logins_that_follow(database: Database) -> None:
+    await happened(database, [identify("1", user="u", anonymous="a")])
+    await rule(database, "split", "anonymous_id:a", "user_id:u")
+    await happened(database, [identify("0", -9, user="u", anonymous="a")])
+    await happened(database, [identify("2", 9, user="u", anonymous="a")])
+    assert (await assigned(database))["anonymous_id", "a"] == id_of("anonymous_id:a")
+    await happened(database, [identify("3", 10, user="v", anonymous="a")])
+    assert (await assigned(database))["anonymous_id", "a"] == id_of("user_id:v"), "the next who may have it"
+
+
+async def test_saying_it_twice_is_saying_it_once(database: Database) -> None:
+    await happened(database, [identify("1", user="u", anonymous="a")])
+    first = await rule(database, "split", "anonymous_id:a", "user_id:u")
+    assert (await rule(database, "split", "user_id:u", "anonymous_id:a", "again")).ruling == first.ruling
+    merged = await rule(database, "merge", "anonymous_id:a", "user_id:u")
+    assert await rule(database, "merge", "anonymous_id:a", "user_id:u") == merged
+
+
+async def test_an_address_that_is_taken_from_everybody_is_nobodys(database: Database) -> None:
+    await happened(database, [identify("1", user="u", traits={"email": "x@y.com"}), page("2", user="v")])
+    apart = await rule(database, "split", "email:X@y.com", "user_id:u")
+    assert apart.identifier.profile_id is None
+    assert (await rule(database, "merge", "email:x@y.com", "user_id:v")).identifier.profile_id == id_of("user_id:v")
+
+
+@pytest.mark.parametrize(
+    ("what", "one", "other", "refused"),
+    [
+        ("split", "anonymous_id:a", "user_id:v", NotTogether),
+        ("merge", "anonymous_id:a", "user_id:u", Together),
+        ("merge", "anonymous_id:nobody", "user_id:u", ProfileNotFound),
+        ("split", "anonymous_id:a", "user_id:nobody", ProfileNotFound),
+        ("merge", "user_id:null", "user_id:u", RulingRefused),
+        ("merge", "email:x@y.com", "crm:7", RulingRefused),
+        ("split", "user_id:u", "user_id:u", RulingRefused),
+        ("split", "user_id:u", "profile_id:0b6cf3a8-0000-5000-8000-000000000000", RulingRefused),
+    ],
+)
+async def test_what_can_not_be_ruled(
+    database: Database, what: Literal["merge", "split"], one: str, other: str, refused: type[TemasError]
+) -> None:
+    life = [identify("1", user="u", anonymous="a", traits={"email": "x@y.com"}, external_ids=(Identifier("crm", "7"),))]
+    await happened(database, [*life, page("2", user="v")])
+    with pytest.raises(refused):
+        await rule(database, what, one, other)
+    assert await rows(database, "SELECT * FROM ruling") == []
+
+
+async def test_a_merge_that_a_split_forbids_is_refused_and_changes_nothing(database: Database) -> None:
+    await happened(database, [page(name, user=name) for name in ("u", "v", "w")], [alias("x", 5, "u", "v")])
+    apart = await rule(database, "split", "user_id:u", "user_id:v")
+    await rule(database, "merge", "user_id:v", "user_id:w")
+    before = await assigned(database)
+    with pytest.raises(Contradicted) as refused:
+        await rule(database, "merge", "user_id:w", "user_id:u")
+    assert refused.value.details[0]["ruling_id"] == apart.ruling.id
+    assert await assigned(database) == before
+    assert len(await rows(database, "SELECT * FROM ruling")) == 2
+
+
+async def test_what_was_blocked_in_the_settings_is_taken_apart_by_relink(database: Database) -> None:
+    await happened(database, [identify("1", user="u", anonymous="kiosk")], limits=ROOMY)
+    kiosk = Identifier.parse("anonymous_id:kiosk")
+    blocking = Limits(by_kind={}, others=5, blocked=frozenset({kiosk}))
+    for limits, whose in ((blocking, "anonymous_id:kiosk"), (ROOMY, "user_id:u")):
+        service = Rulings(profiles(limits), now)
+        await database.retrying(
+            lambda work, service=service: service.relink([kiosk, Identifier("crm", "never seen")], work)  # type: ignore[misc]
+        )
+        assert (await assigned(database))["anonymous_id", "kiosk"] == id_of(whose)
+
+
+# --- hostile graphs --------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def counted(database: Database) -> Iterator[dict[str, int]]:
+    """How many statements the block sends, and how many rows it is answered with or changes."""
+    count = {"statements": 0, "rows": 0}
+
+    def note(connection: Any, cursor: Any, *_: Any) -> None:
+        count["statements"] += 1
+        count["rows"] += max(cursor.rowcount, 0)
+
+    event.listen(database.engine.sync_engine, "after_cursor_execute", note)
+    try:
+        yield count
+    finally:
+        event.remove(database.engine.sync_engine, "after_cursor_execute", note)
+
+
+def star(name: str, size: int) -> list[Touchpoint]:
+    return [identify(f"{name}{n:04}", n, user=f"{name}-hub", anonymous=f"{name}-{n:04}") for n in range(size)]
+
+
+def chain(name: str, size: int) -> list[Touchpoint]:
+    links = [alias(f"{name}l{n:04}", 2000 + n, f"{name}-{n:04}", f"{name}-{n + 1:04}") for n in range(size - 1)]
+    return [*(page(f"{name}{n:04}", n, user=f"{name}-{n:04}") for n in range(size)), *links]
+
+
+async def test_splitting_a_star_of_a_thousand_devices_takes_as_many_statements_as_one_of_ten(
+    database: Database,
+) -> None:
+    costs = {}
+    for size in (10, 1000):
+        name = f"s{size}"
+        await happened(database, star(name, size), limits=ROOMY)
+        with counted(database) as costs[size]:
+            await rule(database, "split", f"anonymous_id:{name}-0003", f"user_id:{name}-hub")
+        assert (await assigned(database))["anonymous_id", f"{name}-0003"] == id_of(f"anonymous_id:{name}-0003")
+    assert costs[1000]["statements"] == costs[10]["statements"] <= 30
+    assert costs[1000]["rows"] <= 8 * 1000
+
+
+async def test_a_chain_of_a_thousand_aliases_is_cut_and_joined_with_as_many_statements_as_a_short_one(
+    database: Database,
+) -> None:
+    costs = {}
+    for size in (10, 1000):
+        name, middle = f"c{size}", size // 2
+        await happened(database, chain(name, size), limits=ROOMY)
+        first, cut, end = (f"user_id:{name}-{n:04}" for n in (0, middle, size - 1))
+        with counted(database) as costs[size]:
+            await rule(database, "split", f"user_id:{name}-{middle - 1:04}", cut)
+            await rule(database, "merge", f"user_id:{name}-{middle - 1:04}", cut)
+            await rule(database, "split", first, end)
+        who = await assigned(database)
+        assert who["user_id", f"{name}-{size - 2:04}"] == id_of(first), "the last alias is the one left out"
+        assert who["user_id", f"{name}-{size - 1:04}"] == id_of(end)
+    assert costs[1000]["statements"] == costs[10]["statements"]
+
+
+async def test_a_touchpoint_looks_at_no_component_but_its_own(database: Database) -> None:
+    """With a thousand rulings in the database, about others."""
+    await happened(database, star("other", 1000), limits=ROOMY)
+    await happened(
+        database,
+        *(ruling(f"r{n:04}", n, "split", f"anonymous_id:other-{n:04}", "user_id:other-hub") for n in range(20)),
+    )
+    await happened(database, [identify("1", user="u", anonymous="a")])
+    with counted(database) as cost:
+        await happened(database, [identify("2", 1, user="u", anonymous="b")])
+    assert cost["statements"] <= 25
+    assert cost["rows"] <= 100
+
+
+async def test_a_kiosk_that_everybody_used_is_split_without_walking_through_everybody(database: Database) -> None:
+    costs = {}
+    for users in (150, 300):
+        kiosk = f"kiosk{users}"
+        await happened(
+            database, [identify(f"{kiosk}{n:03}", n, user=f"{kiosk}-{n:03}", anonymous=kiosk) for n in range(users)]
+        )
+        with counted(database) as costs[users]:
+            await rule(database, "split", f"anonymous_id:{kiosk}", f"user_id:{kiosk}-000")
+        assert (await assigned(database))["anonymous_id", kiosk] == id_of(f"user_id:{kiosk}-001")
+    assert costs[300]["rows"] == costs[150]["rows"]
