@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
 from services.profile import metrics
+from services.profile.domain.periods import Period
 from services.profile.domain.publication import SOURCE
 from services.profile.service.publishing import Publications, Told
 from services.profile.service.segments import Segments
@@ -112,19 +113,24 @@ class Timekeeper:
 
     async def prepare(self, batch: Sequence[Touchpoint]) -> None:
         """Make what `batch` needs, once in the life of this process: what can't be made now, `step` makes later."""
-        for period in sorted(self.timekeeping.missing(batch), key=lambda each: each.end):
-            await self._if_free(partial(self.timekeeping.make, period))
-            self.timekeeping.settle(period)
+        missing = self.timekeeping.missing(batch)
+        await self._make(missing)
+        self.timekeeping.settle(missing)
 
     async def step(self) -> int:
         """Make what is wanted, drop one partition at most, forget a little; give whether to come again at once."""
-        for period in await self.database.retrying(self.timekeeping.wanted):
-            await self._if_free(partial(self.timekeeping.make, period))
+        await self._make(await self.database.retrying(self.timekeeping.wanted))
         await self.database.retrying(self.timekeeping.pass_by)
         more = await self._if_free(self.timekeeping.drop_oldest)
         more = await self.database.retrying(self.timekeeping.forget) or more
         await self.database.retrying(self.timekeeping.measure)
         return int(more or False)
+
+    async def _make(self, periods: Iterable[Period]) -> None:
+        """Make them until one can't be made: a batch, or the next step, is not to wait as long for each."""
+        for period in sorted(periods, key=lambda each: each.end):
+            if await self._if_free(partial(self.timekeeping.make, period)) is None:
+                return
 
     async def _if_free(self, use: Callable[[Work], Awaitable[T]]) -> T | None:
         """`use` in a transaction; None where somebody else uses what it needs."""

@@ -35,20 +35,22 @@ class Timekeeping:
         waiting = needed(await partitions.waiting(work), self.clock())
         return (waiting | ahead(self.clock())) - await partitions.existing(work)
 
-    async def make(self, period: Period, work: Work) -> None:
-        """Make a partition unless it exists, in a transaction of its own: others wait for it.
+    async def make(self, period: Period, work: Work) -> bool:
+        """Make a partition unless it exists, in a transaction of its own: others wait for it. Give whether it was made.
 
         Not one that retention has passed: what comes late for it is not kept. Raises DBAPIError with SQLSTATE 55P03
         where others use the rest, or make partitions, for long.
         """
         await partitions.lock(work)
         passed = await partitions.removed_before(work)
-        if (passed is None or period.end > passed) and period not in await partitions.existing(work):
+        new = (passed is None or period.end > passed) and period not in await partitions.existing(work)
+        if new:
             await partitions.make(work, period)
+        return new
 
-    def settle(self, period: Period) -> None:
-        """It exists, or will not; or its touchpoints wait in the rest, and somebody makes it later."""
-        self.settled.add(period)
+    def settle(self, periods: Iterable[Period]) -> None:
+        """They exist, or will not; or their touchpoints wait in the rest, and somebody makes them later."""
+        self.settled.update(periods)
 
     async def pass_by(self, work: Work) -> None:
         """Let everything be gone that has had its time: at once for whoever asks, on disk when it is dropped."""

@@ -2,7 +2,7 @@
 
 Every touchpoint is kept: all rows are copied, counted, and only then is the old table dropped. Nobody reads or writes
 the timeline meanwhile: the service, if it runs, waits five seconds for it at a time, backs off, and loses nothing. A
-million rows take about fifteen seconds on two cores, and until the end as much disk again as the timeline has.
+million rows take about twenty seconds on two cores, and until the end as much disk again as the timeline has.
 """
 
 from __future__ import annotations
