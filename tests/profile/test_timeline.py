@@ -102,8 +102,8 @@ def worlds(draw: st.DrawFn) -> list[Touchpoint]:
     """Few devices, months, names: everything ties."""
     moments = st.builds(
         lambda month, day, hour: datetime(2025 + month // 12, month % 12 + 1, day, hour, tzinfo=UTC),
-        st.integers(0, 14),
-        st.sampled_from((1, 2, 28)),
+        st.sampled_from((0, 1, 1, 14)),
+        st.sampled_from((1, 2, 3, 28)),
         st.sampled_from((0, 23)),
     )
     return [
@@ -179,6 +179,31 @@ async def _page(
     async with shelf.database.begin() as work:
         page = await history.page(work, wanted, before=before, limit=limit, effort=effort)
     return [(row.at, row.touchpoint_id, row.source) for row in page.rows], page.next
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3])
+async def test_where_one_device_is_cut_nothing_older_of_another_is_shown_yet(shelf: Archive, limit: int) -> None:
+    """One is busy in the web, and what is asked for is far down; the other's lies between."""
+    await shelf.run(*(f"DELETE FROM {table} WHERE value LIKE 'tiny %'" for table in ("timeline", "presence")))
+    start = datetime(2025, 3, 1, tzinfo=UTC)
+    world = [
+        touchpoint(
+            anonymous="tiny two" if number in (18, 2) else "tiny one",
+            at=start + timedelta(hours=number),
+            id=f"m-{number:02}",
+            channel="store" if number in (18, 4, 2, 1) else "web",
+        )
+        for number in range(20)
+    ]
+    logins = [identified("tiny", f"tiny {name}", at=start, id=f"l-{name}") for name in ("one", "two")]
+    await shelf.absorb([*logins, *world])
+    asked = Filter(channel="store")
+    found: list[Mark] = []
+    place: Place | None = NOW
+    while place is not None:
+        rows, place = await _page(shelf, asked, place, limit, Effort(scan=4))
+        found += rows
+    assert found == plain(world, asked)
 
 
 async def test_the_same_touchpoint_again_in_another_batch_stays_one_row(shelf: Archive) -> None:
