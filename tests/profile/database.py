@@ -5,20 +5,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import text
 
 from services.profile.domain.graph import Limits
+from services.profile.domain.identity import profile_id
 from services.profile.domain.rulings import Ruling
 from services.profile.service.absorbing import Profiles
 from services.profile.service.publishing import Publications, Told
+from services.profile.service.ruling import Ruled, Rulings, Word
 from services.profile.store import rulings
 from shared.db import Database, Work
 from shared.events import Touchpoint, View
+from shared.identifiers import Identifier
 from tests.builders import after
 from tests.profile import oracle
 from tests.profile.lives import LIMITS
+
+ROOMY = Limits(by_kind={"anonymous_id": 1000}, others=5)
 
 TABLES = "fragment, identifier, edge, ruling, profile, view, timeline, segment_member, signal"
 
@@ -83,3 +88,12 @@ async def emptied(database: Database) -> None:
 async def assigned(database: Database) -> dict[oracle.Id, str]:
     found = await rows(database, "SELECT kind, value, profile_id FROM identifier WHERE profile_id IS NOT NULL")
     return {(row.kind, row.value): str(row.profile_id) for row in found}
+
+
+async def rule(database: Database, what: Literal["merge", "split"], one: str, other: str, why: str = "a test") -> Ruled:
+    word = Word(what, Identifier.parse(one), Identifier.parse(other), "into", "a key", why)
+    return await database.retrying(lambda work: Rulings(profiles(ROOMY), now).rule(word, work))
+
+
+def id_of(name: str) -> str:
+    return profile_id(Identifier.parse(name))
