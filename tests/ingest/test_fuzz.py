@@ -30,7 +30,7 @@ from tests.ingest.door import Door, opened, prepared, read
 from tests.servers import Servers
 
 # The fixture of a test holds for all its examples: what they did is held against the topics once, at the end.
-fuzzed = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+fuzzed = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 CODES = {"invalid_request", "unauthorized", "too_large", "unknown_encoding"}
 """Of what can be wrong with what these tests send."""
