@@ -49,7 +49,7 @@ def expected(life: Sequence[Touchpoint], ruled: Sequence[Ruling]) -> dict[oracle
 REAL = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture]}
 
 
-@settings(max_examples=50, **REAL)  # type: ignore[arg-type]
+@settings(max_examples=20, **REAL)  # type: ignore[arg-type]
 @given(life=lives(), ruled=rulings(6), random=st.randoms(use_true_random=False), parts=st.integers(1, 6))
 async def test_rulings_made_while_batches_are_absorbed_give_what_the_oracle_says(
     shared_database: Database, life: list[Touchpoint], ruled: list[Ruling], random: Random, parts: int
@@ -62,7 +62,7 @@ async def test_rulings_made_while_batches_are_absorbed_give_what_the_oracle_says
     await _agrees(shared_database, life, ruled)
 
 
-@settings(max_examples=100, **REAL)  # type: ignore[arg-type]
+@settings(max_examples=25, **REAL)  # type: ignore[arg-type]
 @given(life=crowds(), ruled=rulings(3, CROWDED), random=st.randoms(use_true_random=False), parts=st.integers(3, 8))
 async def test_rulings_between_touchpoints_give_what_the_oracle_says(
     shared_database: Database, life: list[Touchpoint], ruled: list[Ruling], random: Random, parts: int

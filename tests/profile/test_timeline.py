@@ -120,7 +120,7 @@ def worlds(draw: st.DrawFn) -> list[Touchpoint]:
     ]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     world=worlds(),
     channel=st.sampled_from((None, "web", "store")),
