@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import uuid
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
@@ -19,20 +17,7 @@ from shared.clock import system_clock
 from shared.events import Touchpoint
 from shared.kafka import parse_token
 from tests.builders import batch, identify, page, track
-from tests.ingest.door import SECRET_KEY, WRITE_KEY, Door, opened, prepared, read
-from tests.servers import Servers
-
-
-@pytest.fixture(scope="module")
-async def door(servers: Servers) -> AsyncIterator[Door]:
-    async with servers.installation() as mine, opened(await prepared(mine)) as door:
-        yield door
-
-
-@pytest.fixture
-def somebody() -> str:
-    """A user id that no other test has."""
-    return f"u-{uuid.uuid4()}"
+from tests.ingest.door import SECRET_KEY, WRITE_KEY, Door, opened, read
 
 
 def counted(name: str, **labels: str) -> float:

@@ -15,7 +15,6 @@ from contextlib import asynccontextmanager
 import brotli
 import httpx
 import psutil
-import pytest
 import zstandard
 from prometheus_client import REGISTRY
 
@@ -23,22 +22,9 @@ from services.ingest.domain.bounds import BATCH_CALLS
 from services.ingest.domain.sources import Key, Source, digest
 from services.ingest.service.registry import LONGEST, REMEMBERED, Snapshot
 from tests.builders import batch, page, track
-from tests.ingest.door import WRITE_KEY, Door, Place, opened, prepared, process
-from tests.servers import Servers
+from tests.ingest.door import WRITE_KEY, Door, Place, process
 
 UNPACKED = 8_000_000
-
-
-@pytest.fixture(scope="module")
-async def place(servers: Servers) -> AsyncIterator[Place]:
-    async with servers.installation() as mine:
-        yield await prepared(mine)
-
-
-@pytest.fixture(scope="module")
-async def door(place: Place) -> AsyncIterator[Door]:
-    async with opened(place) as door:
-        yield door
 
 
 # --- memory ----------------------------------------------------------------------------------------------------------

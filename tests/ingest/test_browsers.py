@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -11,12 +10,6 @@ from tests.ingest.door import SECRET_KEY, WRITE_KEY, Door, opened, prepared
 from tests.servers import Servers
 
 CONFIGS = ("/sourceConfig", "/sourceConfig/")  # browsers ask with the slash, phones without
-
-
-@pytest.fixture(scope="module")
-async def door(servers: Servers) -> AsyncIterator[Door]:
-    async with servers.installation() as mine, opened(await prepared(mine)) as door:
-        yield door
 
 
 async def settings(door: Door, key: str = WRITE_KEY, **headers: str) -> Any:

@@ -19,8 +19,7 @@ from schemathesis.core.result import Ok
 from services.ingest.app import build
 from shared.settings import DatabaseSettings, KafkaSettings
 from tests.ingest.desk import becomes_admin, make_key, make_source
-from tests.ingest.door import SECRET_KEY, WRITE_KEY, Door, Place, opened, prepared, process
-from tests.servers import Servers
+from tests.ingest.door import SECRET_KEY, WRITE_KEY, Door, Place, process
 
 NOWHERE = Place(
     KafkaSettings(bootstrap="nowhere:1"), DatabaseSettings(url="postgresql://nobody@nowhere/none", db_schema="ingest")
@@ -55,12 +54,6 @@ class SecretKey:
 
     def set(self, case: Case[Any], data: str, context: AuthContext) -> None:
         case.headers["Authorization"] = f"Bearer {data}"
-
-
-@pytest.fixture(scope="module")
-async def place(servers: Servers) -> AsyncIterator[Place]:
-    async with servers.installation() as mine:
-        yield await prepared(mine)
 
 
 @pytest.fixture(scope="module")
@@ -130,12 +123,6 @@ def routes() -> Iterator[tuple[str, str]]:
 def address_of(path: str) -> str:
     kind = "track" if "{name}" in path else "identify"
     return path.format(name="guarded", id="x:0", type=kind, version=1)
-
-
-@pytest.fixture(scope="module")
-async def door(place: Place) -> AsyncIterator[Door]:
-    async with opened(place) as door:
-        yield door
 
 
 @pytest.fixture(scope="module")

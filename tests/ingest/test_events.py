@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import uuid
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -13,23 +11,11 @@ import pytest
 from openapi_spec_validator import validate
 
 from services.ingest.domain.cloudevents import translated
-from tests.ingest.door import WRITE_KEY, Door, opened, prepared
-from tests.servers import Servers
+from tests.ingest.door import WRITE_KEY, Door
 
 STRUCTURED = {"content-type": "application/cloudevents+json"}
 BATCHED = {"content-type": "application/cloudevents-batch+json; charset=utf-8"}
 Json = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-async def door(servers: Servers) -> AsyncIterator[Door]:
-    async with servers.installation() as mine, opened(await prepared(mine)) as door:
-        yield door
-
-
-@pytest.fixture
-def somebody() -> str:
-    return f"u-{uuid.uuid4()}"
 
 
 def event(person: str, **attributes: Any) -> Json:

@@ -26,20 +26,13 @@ from services.ingest.domain.encodings import GZIP, ZSTD
 from shared import topics
 from shared.events import Rejected, Touchpoint, encode
 from tests.builders import Json, after, alias, call, identify, order, page, track
-from tests.ingest.door import Door, opened, prepared, read
-from tests.servers import Servers
+from tests.ingest.door import Door, read
 
 # The fixture of a test holds for all its examples: what they did is held against the topics once, at the end.
 fuzzed = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 CODES = {"invalid_request", "unauthorized", "too_large", "unknown_encoding"}
 """Of what can be wrong with what these tests send."""
-
-
-@pytest.fixture(scope="module")
-async def door(servers: Servers) -> AsyncIterator[Door]:
-    async with servers.installation() as mine, opened(await prepared(mine)) as door:
-        yield door
 
 
 # --- what must hold --------------------------------------------------------------------------------------------------

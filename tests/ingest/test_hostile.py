@@ -26,8 +26,8 @@ from shared.events import Rejected
 from shared.protocol import HEAD_BYTES
 from tests.builders import Json, page
 from tests.ingest.desk import ask, everything
-from tests.ingest.door import WRITE_KEY, Door, Place, opened, prepared, read, served
-from tests.servers import Servers, free
+from tests.ingest.door import WRITE_KEY, Door, Place, read, served
+from tests.servers import free
 from tests.waiting import until
 
 LIMIT = 4_500_000
@@ -37,28 +37,11 @@ BATCHED = {"content-type": "application/cloudevents-batch+json"}
 
 
 @pytest.fixture(scope="module")
-async def place(servers: Servers) -> AsyncIterator[Place]:
-    async with servers.installation() as mine:
-        yield await prepared(mine)
-
-
-@pytest.fixture(scope="module")
-async def door(place: Place) -> AsyncIterator[Door]:
-    async with opened(place) as door:
-        yield door
-
-
-@pytest.fixture(scope="module")
 async def port(place: Place) -> AsyncIterator[int]:
     """Of the service behind a real HTTP server."""
     [port] = free(1)
     async with served(place, port):
         yield port
-
-
-@pytest.fixture
-def somebody() -> str:
-    return f"u-{uuid.uuid4()}"
 
 
 def told(answer: httpx.Response) -> tuple[int, str, str, str]:

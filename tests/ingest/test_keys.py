@@ -14,20 +14,7 @@ from openapi_spec_validator import validate
 from services.ingest.service.sources import MOST_KEYS
 from shared.clock import system_clock
 from tests.ingest.desk import ask, becomes, becomes_admin, everything, make_key, make_source, rows, send, told
-from tests.ingest.door import SECRET_KEY, WRITE_KEY, Door, Place, opened, prepared
-from tests.servers import Servers
-
-
-@pytest.fixture(scope="module")
-async def place(servers: Servers) -> AsyncIterator[Place]:
-    async with servers.installation() as mine:
-        yield await prepared(mine)
-
-
-@pytest.fixture(scope="module")
-async def door(place: Place) -> AsyncIterator[Door]:
-    async with opened(place) as door:
-        yield door
+from tests.ingest.door import SECRET_KEY, WRITE_KEY, Door, Place, opened
 
 
 @pytest.fixture(scope="module")

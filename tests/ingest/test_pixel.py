@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import uuid
-from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -18,8 +16,7 @@ from msgspec import Raw
 
 from services.ingest.domain.bodies import write_key
 from services.ingest.domain.pixel import FIELDS, QUERY_BYTES, read
-from tests.ingest.door import WRITE_KEY, Door, opened, prepared
-from tests.servers import Servers
+from tests.ingest.door import WRITE_KEY, Door
 
 Json = dict[str, Any]
 
@@ -128,17 +125,6 @@ def test_no_address_whatever_raises(raw: bytes, text: str) -> None:
 
 
 # --- at the door -----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-async def door(servers: Servers) -> AsyncIterator[Door]:
-    async with servers.installation() as mine, opened(await prepared(mine)) as door:
-        yield door
-
-
-@pytest.fixture
-def somebody() -> str:
-    return f"u-{uuid.uuid4()}"
 
 
 def is_image(answer: httpx.Response) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote
 
@@ -17,25 +16,12 @@ from services.ingest.service.looking import Tail
 from shared.errors import LogUnavailable
 from shared.settings import KafkaSettings
 from tests.builders import Json, batch, identify, page, track
-from tests.ingest.door import SECRET_KEY, WRITE_KEY, Door, Place, opened, prepared
-from tests.servers import Servers
+from tests.ingest.door import SECRET_KEY, WRITE_KEY, Door, Place, opened
 from tests.waiting import until
 
 NUMBER = {"type": "object", "required": ["total"], "properties": {"total": {"type": "number", "minimum": 0}}}
 IN_FORCE_WITHIN = 2.0
 """Seconds in which a change reaches all processes."""
-
-
-@pytest.fixture(scope="module")
-async def prepared_place(servers: Servers) -> AsyncIterator[Place]:
-    async with servers.installation() as mine:
-        yield await prepared(mine)
-
-
-@pytest.fixture(scope="module")
-async def door(prepared_place: Place) -> AsyncIterator[Door]:
-    async with opened(prepared_place) as door:
-        yield door
 
 
 @pytest.fixture
@@ -161,9 +147,9 @@ async def test_a_source_may_send_planned_events_only(door: Door, event: str) -> 
     assert (await door.post("/v1/track", track(event + "!", user=event))).status_code == 200
 
 
-async def test_a_change_reaches_another_process_within_two_seconds(door: Door, prepared_place: Place) -> None:
+async def test_a_change_reaches_another_process_within_two_seconds(door: Door, place: Place) -> None:
     name = f"Elsewhere {uuid.uuid4().hex}"
-    async with opened(prepared_place) as other:
+    async with opened(place) as other:
         assert (await other.post("/v1/track", track(name, user="u"))).status_code == 200
         await planned(door, name)
 

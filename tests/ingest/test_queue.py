@@ -25,12 +25,6 @@ from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
-async def place(servers: Servers) -> AsyncIterator[Place]:
-    async with servers.installation() as mine:
-        yield await prepared(mine)
-
-
-@pytest.fixture(scope="module")
 async def door(place: Place) -> AsyncIterator[Door]:
     async with opened(place, rejected_days=3_650) as door:  # the service sweeps, too
         yield door

@@ -20,7 +20,7 @@ from shared.clock import rfc3339, system_clock
 from shared.db import Database, Work
 from shared.events import encode
 from tests.builders import Json, batch, page
-from tests.ingest.door import Door, Place, opened, prepared
+from tests.ingest.door import Door, Place, opened
 from tests.ingest.rejects import (
     MENDED,
     NO_HELP,
@@ -36,14 +36,7 @@ from tests.ingest.rejects import (
     replay,
     waiting,
 )
-from tests.servers import Servers
 from tests.waiting import until
-
-
-@pytest.fixture(scope="module")
-async def place(servers: Servers) -> AsyncIterator[Place]:
-    async with servers.installation() as mine:
-        yield await prepared(mine)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
 
@@ -19,20 +18,7 @@ from shared.clock import system_clock
 from shared.paging import cursor
 from tests.builders import Json
 from tests.ingest.desk import ask, becomes, becomes_admin, everything, make_key, make_source, rows, told
-from tests.ingest.door import Door, Place, opened, prepared
-from tests.servers import Servers
-
-
-@pytest.fixture(scope="module")
-async def place(servers: Servers) -> AsyncIterator[Place]:
-    async with servers.installation() as mine:
-        yield await prepared(mine)
-
-
-@pytest.fixture(scope="module")
-async def door(place: Place) -> AsyncIterator[Door]:
-    async with opened(place) as door:
-        yield door
+from tests.ingest.door import Door
 
 
 @pytest.fixture

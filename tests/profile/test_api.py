@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -15,23 +14,8 @@ from sqlalchemy.engine import Connection
 from services.profile.tables import METADATA
 from shared.paging import cursor
 from tests.builders import after, identified, ordered, viewed
-from tests.profile.service import Service, make_topics, running, settings
-from tests.servers import Installation, Servers
-
-
-@pytest.fixture(scope="module")
-async def installed(servers: Servers) -> AsyncIterator[Installation]:
-    async with servers.installation() as installation:
-        await make_topics(installation)
-        yield installation
-
-
-@pytest.fixture(scope="module")
-async def service(installed: Installation) -> AsyncIterator[Service]:
-    """One for all tests of this file: each speaks of people of its own."""
-    async with running(settings(installed)) as service:
-        yield service
-
+from tests.profile.service import Service, running, settings
+from tests.servers import Installation
 
 # --- reading ---------------------------------------------------------------------------------------------------------
 

@@ -5,30 +5,16 @@ Statements and rows are counted, not seconds: they are the same on every machine
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import pytest
 from sqlalchemy import event
 
 from shared.db import Database
 from shared.events import Touchpoint
-from tests.profile.database import ROOMY, assigned, emptied, happened, id_of, rule
+from tests.profile.database import ROOMY, assigned, happened, id_of, rule
 from tests.profile.lives import alias, identify, page, ruling
-from tests.servers import Servers
-
-
-@pytest.fixture(scope="module")
-async def shared_database(servers: Servers) -> AsyncIterator[Database]:
-    async with servers.installation() as installation, Database.open(installation.database("profile")) as database:
-        yield database
-
-
-@pytest.fixture
-async def database(shared_database: Database) -> Database:
-    await emptied(shared_database)
-    return shared_database
 
 
 @contextmanager

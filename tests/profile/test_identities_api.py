@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote
 
@@ -15,23 +14,9 @@ from shared import topics
 from shared.events import Identified
 from shared.identifiers import Identifier
 from tests.builders import Json, after, aliased, identified, ordered, viewed
-from tests.profile.service import Service, make_topics, running, settings
-from tests.servers import Installation, Servers
+from tests.profile.service import Service, running, settings
+from tests.servers import Installation
 from tests.waiting import until
-
-
-@pytest.fixture(scope="module")
-async def installed(servers: Servers) -> AsyncIterator[Installation]:
-    async with servers.installation() as installation:
-        await make_topics(installation)
-        yield installation
-
-
-@pytest.fixture(scope="module")
-async def service(installed: Installation) -> AsyncIterator[Service]:
-    """One for all tests of this file: each speaks of people of its own."""
-    async with running(settings(installed)) as service:
-        yield service
 
 
 def id_of(name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from random import Random
 from typing import Any, Literal
 
@@ -23,20 +23,6 @@ from shared.identifiers import Identifier
 from tests.profile import oracle
 from tests.profile.database import ROOMY, assigned, emptied, happened, id_of, now, profiles, published, rows, rule
 from tests.profile.lives import CROWDED, alias, crowds, identify, lives, page, rulings
-from tests.servers import Servers
-
-
-@pytest.fixture(scope="module")
-async def shared_database(servers: Servers) -> AsyncIterator[Database]:
-    async with servers.installation() as installation, Database.open(installation.database("profile")) as database:
-        yield database
-
-
-@pytest.fixture
-async def database(shared_database: Database) -> Database:
-    await emptied(shared_database)
-    return shared_database
-
 
 # --- whatever comes in whichever order -------------------------------------------------------------------------------
 

@@ -10,16 +10,9 @@ import pytest
 
 from shared.paging import cursor
 from tests.builders import Json, after, identified, touchpoint, viewed
-from tests.profile.service import NOON, Service, make_topics, running, settings
-from tests.servers import Installation, Servers
+from tests.profile.service import NOON, Service, running, settings
+from tests.servers import Installation
 from tests.waiting import until
-
-
-@pytest.fixture(scope="module")
-async def installed(servers: Servers) -> AsyncIterator[Installation]:
-    async with servers.installation() as installation:
-        await make_topics(installation)
-        yield installation
 
 
 @pytest.fixture(scope="module")
