@@ -55,7 +55,7 @@ class Hot(Protocol):
 
 
 class Arriving:
-    """Bytes of bodies that are arriving in a process."""
+    """Bytes of bodies that are arriving in a process, over all its connections and addresses."""
 
     def __init__(self) -> None:
         self.held = 0
@@ -68,9 +68,9 @@ HotPaths = Mapping[tuple[str, str], Hot]
 class Asgi:
     """A `Hot` as an ASGI application."""
 
-    def __init__(self, hot: Hot) -> None:
+    def __init__(self, hot: Hot, arriving: Arriving) -> None:
         self.hot = hot
-        self.arriving = Arriving()
+        self.arriving = arriving
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["temas.route"] = self.hot.route

@@ -32,7 +32,7 @@ from shared import logs, metrics
 from shared.db import is_away
 from shared.errors import TemasError, Unavailable
 from shared.health import Health
-from shared.hot import Asgi, HotPaths
+from shared.hot import Arriving, Asgi, HotPaths
 from shared.protocol import protocol
 from shared.settings import ServiceSettings
 from shared.tasks import together
@@ -73,8 +73,9 @@ def create_app(
     app.add_middleware(_Limited, largest=largest_body)
     app.add_middleware(_Measured, service=service)
     app.state.hot = hot or {}
+    arriving = Arriving()
     for (method, path), answering in app.state.hot.items():
-        app.router.routes.append(Route(path, Asgi(answering), methods=[method]))
+        app.router.routes.append(Route(path, Asgi(answering, arriving), methods=[method]))
     app.add_exception_handler(TemasError, _temas_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)

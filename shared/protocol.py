@@ -44,7 +44,8 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
-        self.head: int | None = 0  # bytes of a head that is arriving
+        self.head: int | None = 0  # bytes of a head that is arriving, from earlier reads
+        self.read = 0  # bytes of this read
         self.since: float | None = self.loop.time()  # that a request is arriving; or, at first, that none is
         self.watch = self.loop.call_later(self.seconds, self._look)
         self.over = False  # it was told why, and what else it sends is thrown away
@@ -58,11 +59,12 @@ class Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.over:
             return
+        self.read = len(data)
         super().data_received(data)
-        if self.head is not None:
-            self.head += len(data)
+        if self.head is not None and not self.over:
+            self.head += self.read
             if self.head > HEAD_BYTES:
-                self._end(431, "head_too_large", f"a request's line and headers may have {HEAD_BYTES} bytes")
+                self._end_head()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's hangs up, asyncio lets one choose
         """The client sends no more; true where it still has an answer to get."""
@@ -79,6 +81,10 @@ class Protocol(HttpToolsProtocol):
         self.since = self.loop.time()
 
     def on_headers_complete(self) -> None:
+        # Only where what was read may hold more than a head can be too long: most reads are smaller than that.
+        if (self.head or 0) + self.read > HEAD_BYTES and self._head_size() > HEAD_BYTES:
+            self._end_head()
+            return
         self.head = None
         method = self.parser.get_method().decode("ascii")
         path, _, query = self.url.partition(b"?")
@@ -90,6 +96,8 @@ class Protocol(HttpToolsProtocol):
             self.cycle = Exchange(self, hot, method, query)  # type: ignore[assignment]  # as far as uvicorn looks
 
     def on_body(self, body: bytes) -> None:
+        if self.over:
+            return
         if isinstance(self.cycle, Exchange):
             self.cycle.take(body)
         else:
@@ -97,12 +105,20 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self.since = None
+        if self.over:
+            return
         if isinstance(self.cycle, Exchange):
             self.cycle.arrived()
         else:
             super().on_message_complete()
 
-    # --- what takes too long -----------------------------------------------------------------------------------------
+    # --- what takes too long, or has no end --------------------------------------------------------------------------
+
+    def _head_size(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
+    def _end_head(self) -> None:
+        self._end(431, "head_too_large", f"a request's line and headers may have {HEAD_BYTES} bytes")
 
     def _look(self) -> None:
         """Whether the request that is arriving has had its time. One timer a connection, not one a request."""
@@ -114,6 +130,7 @@ class Protocol(HttpToolsProtocol):
 
     def _end(self, status: int, code: str, message: str) -> None:
         """Say why, where nothing has been said yet, and hang up."""
+        self.watch.cancel()
         CUT_SHORT.labels(self.service, code).inc()
         if self.cycle is None or not self.cycle.response_started or self.cycle.response_complete:
             self.write(Answer(status, JSON, msgspec.json.encode({"code": code, "message": message})), last=True)

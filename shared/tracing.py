@@ -18,6 +18,7 @@ def traceparent(given: str) -> str:
 
 
 def _begun() -> str:
+    # An id and no secret; neither of its parts may be all zeros.
     bits = random.getrandbits(192) | 1 << 64 | 1
     return f"00-{bits >> 64:032x}-{bits & 0xFFFF_FFFF_FFFF_FFFF:016x}-01"
 

@@ -292,6 +292,21 @@ async def test_a_head_without_end_is_431(place: Place, sent: bytes) -> None:
 
 
 @pytest.mark.parametrize("path", ["/hot", "/cold"])
+async def test_a_head_is_measured_by_itself_however_much_comes_with_it(place: Place, path: str) -> None:
+    """In one write, so that a head and what follows it may be read at once."""
+    async with place.client() as client:
+        client.writer.write(request(b"x" * 150_000, path))
+        assert (await client.answer())[0] == 200
+    async with place.client() as client:
+        client.writer.write(request(b"x" * 1_000, path, f"X: {'y' * (HEAD_BYTES - 100)}"))
+        assert (await client.answer())[0] == 200
+    async with place.client() as client:
+        client.writer.write(request(b"x" * 1_000, path, f"X: {'y' * HEAD_BYTES}"))
+        assert (await client.answer())[0] == 431
+        assert await client.closed()
+
+
+@pytest.mark.parametrize("path", ["/hot", "/cold"])
 async def test_a_client_that_has_said_all_still_gets_its_answer(place: Place, path: str) -> None:
     place.echo.waits()
     async with place.client() as client:
