@@ -20,7 +20,8 @@ from services.ingest.domain import torn
 from services.ingest.domain.attributes import is_json, media_type
 from services.ingest.domain.bodies import Parcel, cleaned, unmarked
 from services.ingest.domain.bounds import BATCH_CALLS
-from services.ingest.domain.cloudevents import CONTENT, translated
+from services.ingest.domain.cloudevents import translated
+from services.ingest.domain.structured import CONTENT
 from shared.events import Reason
 
 Headers = Iterable[tuple[bytes, bytes]]

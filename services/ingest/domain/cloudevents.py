@@ -17,28 +17,21 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
-import re
 import uuid
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from itertools import chain, islice
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 from msgspec import Raw
 
-from services.ingest.domain.attributes import faults, is_json, timestamp
-from services.ingest.domain.bodies import cleaned, unmarked
-from services.ingest.domain.bounds import EVENT_BYTES, KEPT_REASONS
+from services.ingest.domain.attributes import timestamp
+from services.ingest.domain.bodies import cleaned
 from services.ingest.domain.calls import CALL_TYPES, NAME_LENGTH, NOTHING, decode_object
+from services.ingest.domain.structured import Event, Unusable, decoded, opened, plain
 from shared.events import Reason
 from shared.identifiers import ANONYMOUS, EMAIL, PHONE, USER
 
 PREFIX = "temas."
-CONTENT = ("data", "data_base64")
 
 # A call's own fields. What else a call has, an event has in its attributes.
 FIELDS = (
@@ -49,24 +42,21 @@ _OURS = frozenset({"specversion", "time", "userid", "anonymousid", "channel"})
 
 Fields = dict[str, Any]
 
-_members = msgspec.json.Decoder(dict[str, Raw])
-_any = msgspec.json.Decoder()
-
 
 def translated(event: bytes) -> Raw | tuple[Reason, ...]:
     """The call that says what `event` says, which is in the structured JSON format; or what is wrong with it."""
     try:
-        return Raw(msgspec.json.encode(_call(_opened(event))))
-    except _Unusable as error:
+        return Raw(msgspec.json.encode(_call(opened(event))))
+    except Unusable as error:
         return error.reasons
 
 
 def outlined(event: bytes) -> bytes:
     """As much of the call as can be read of an `event` that is not usable: its type, its name and its message id."""
     try:
-        members = _decoded(cleaned(event))
-        said = [(name, _plain(raw)) for name, raw in members.items() if name in ("type", "source", "id")]
-    except _Unusable:
+        members = decoded(cleaned(event))
+        said = [(name, plain(raw)) for name, raw in members.items() if name in ("type", "source", "id")]
+    except Unusable:
         return b"{}"
     texts = {name: value for name, value in said if isinstance(value, str) and value}
     outline: Fields = {}
@@ -78,126 +68,10 @@ def outlined(event: bytes) -> bytes:
     return msgspec.json.encode(outline)
 
 
-class _Event(NamedTuple):
-    """An event, opened: attributes as plain values, data as JSON. `opaque` are data that are none, in base64."""
-
-    attributes: Mapping[str, Any]
-    data: Raw | None
-    opaque: str | None = None
-
-
-class _Unusable(Exception):
-    def __init__(self, *reasons: Reason) -> None:
-        self.reasons = reasons[:KEPT_REASONS]
-
-
-_CONTROL = rb"\u0001"
-"""In place of what text may not hold, so that it shows in which attribute that was: none may hold this either."""
-
-_TOO_DEEP = Reason("$", "too_deep", "the event is nested too deeply to be read")
-
-
-# --- opening ---------------------------------------------------------------------------------------------------------
-
-
-def _opened(event: bytes) -> _Event:
-    if len(event) > EVENT_BYTES:
-        raise _Unusable(Reason("$", "too_large", f"an event may have {EVENT_BYTES} bytes, this one has {len(event)}"))
-    text = cleaned(event)
-    members = _decoded(text)
-    shown = members if text is event else _decoded(cleaned(event, _CONTROL))
-    values = {name: _plain(raw) for name, raw in shown.items() if name not in CONTENT}
-    attributes = {name: value for name, value in values.items() if value is not None}
-    data, opaque, wrong = None, None, None
-    try:
-        data, opaque = _content(members, attributes.get("datacontenttype"))
-    except _Unusable as error:
-        wrong = error.reasons
-    if reasons := tuple(islice(chain(_repeated(text, members), faults(attributes), wrong or ()), KEPT_REASONS)):
-        raise _Unusable(*reasons)
-    return _Event(attributes, data, opaque)
-
-
-def _decoded(text: bytes) -> dict[str, Raw]:
-    try:
-        return _members.decode(text)
-    except RecursionError:
-        raise _Unusable(_TOO_DEEP) from None
-    except msgspec.ValidationError:
-        hint = "an event is a JSON object; several are a batch, application/cloudevents-batch+json"
-        raise _Unusable(Reason("$", "not_an_object", hint)) from None
-    except UnicodeDecodeError:
-        raise _Unusable(Reason("$", "malformed_encoding", "the event is not in UTF-8")) from None
-    except msgspec.DecodeError as error:
-        raise _Unusable(Reason("$", "malformed_json", f"the event is no JSON: {error}")) from None
-
-
-def _plain(raw: Raw) -> Any:
-    try:
-        return _any.decode(raw)
-    except UnicodeDecodeError:
-        raise _Unusable(Reason("$", "malformed_encoding", "the event is not in UTF-8")) from None
-    except (ValueError, RecursionError):
-        return ...  # nothing that an attribute could be: `faults` will say so
-
-
-def _repeated(text: bytes, members: Mapping[str, Raw]) -> Iterator[Reason]:
-    """Attributes that are there twice, of which decoding would take the last in silence."""
-    written = Counter(_WRITTEN_NAME.findall(text))
-    if all(times == 1 for name, times in written.items() if name.decode() in members):
-        return
-    for name, times in Counter(_names(text)).items():
-        if times > 1 and name in members:
-            yield Reason(f"$.{name[:100]}", "repeated", f"{name[:100]} is there {times} times: give it once")
-
-
-_WRITTEN_NAME = re.compile(rb'"([a-z0-9_]+)"\s*:')  # in data, too
-
-
-def _names(text: bytes) -> list[str]:
-    """Those of all members, each as often as it is there."""
-    plain = text.decode(errors="replace")
-    try:
-        return [name for name, _ in json.loads(plain, object_pairs_hook=list, parse_int=str, parse_float=str)]
-    except RecursionError:
-        raise _Unusable(_TOO_DEEP) from None
-    except ValueError as error:
-        raise _Unusable(Reason("$", "malformed_json", f"the event is no JSON: {error}")) from None
-
-
-def _content(members: Mapping[str, Raw], declared: Any) -> tuple[Raw | None, str | None]:
-    """The data as JSON, else what is in `data_base64`."""
-    data, packed = (members.get(name) for name in CONTENT)
-    packed_text = None if packed is None else _plain(packed)
-    if packed_text is None:
-        return data, None
-    if data is not None and bytes(data) != b"null":
-        raise _Unusable(Reason("$.data_base64", "contradiction", "give data or data_base64, not both"))
-    try:
-        held = base64.b64decode(packed_text, validate=True)
-    except (binascii.Error, TypeError, ValueError):
-        raise _Unusable(Reason("$.data_base64", "wrong_type", "data_base64 must be text in base64")) from None
-    return _unpacked(held, packed_text, declared)
-
-
-def _unpacked(held: bytes, packed: str, declared: Any) -> tuple[Raw | None, str | None]:
-    if isinstance(declared, str) and not is_json(declared):
-        return None, packed
-    text = unmarked(cleaned(held)).strip()
-    try:
-        _any.decode(text)
-    except (ValueError, RecursionError) as error:
-        if declared is None:
-            return None, packed
-        message = f"datacontenttype says that the data are JSON, and they are not: {error}"
-        raise _Unusable(Reason("$.data", "malformed_json", message)) from None
-    return Raw(text), None
-
-
 # --- the call --------------------------------------------------------------------------------------------------------
 
 
-def _call(event: _Event) -> Fields:
+def _call(event: Event) -> Fields:
     kind = event.attributes["type"].removeprefix(PREFIX)
     call = _own_fields(kind, event) if kind in CALL_TYPES else _track(event)
     people, external = _people(event, call)
@@ -207,10 +81,10 @@ def _call(event: _Event) -> Fields:
     return call
 
 
-def _track(event: _Event) -> Fields:
+def _track(event: Event) -> Fields:
     name = event.attributes["type"]
     if len(name) > NAME_LENGTH:
-        raise _Unusable(Reason("$.type", "too_long", f"type may have {NAME_LENGTH} characters at most"))
+        raise Unusable(Reason("$.type", "too_long", f"type may have {NAME_LENGTH} characters at most"))
     properties: Any = {}
     if event.opaque is not None:
         properties = {"data_base64": event.opaque}
@@ -219,15 +93,15 @@ def _track(event: _Event) -> Fields:
     return {"type": "track", "event": name, "properties": properties}
 
 
-def _own_fields(kind: str, event: _Event) -> Fields:
+def _own_fields(kind: str, event: Event) -> Fields:
     """Data that are the fields of a call. One that no call has would be lost in silence, so it is refused."""
     if event.opaque is not None or not (event.data is None or _is_object(event.data)):
-        raise _Unusable(Reason("$.data", "wrong_type", f"the data of {kind} are an object, with the call's fields"))
-    fields = {} if event.data is None else _decoded(bytes(event.data))
+        raise Unusable(Reason("$.data", "wrong_type", f"the data of {kind} are an object, with the call's fields"))
+    fields = {} if event.data is None else decoded(bytes(event.data))
     strange = [name for name in fields if name not in FIELDS]
     if strange:
         hint = f"the data of {kind} may have {', '.join(FIELDS)}: put what else there is into traits or properties"
-        raise _Unusable(*(Reason(f"$.data.{name[:100]}", "unknown_field", hint) for name in strange))
+        raise Unusable(*(Reason(f"$.data.{name[:100]}", "unknown_field", hint) for name in strange))
     return {**fields, "type": kind}
 
 
@@ -248,7 +122,7 @@ _IDS = {"userId": (USER, "userid"), "anonymousId": (ANONYMOUS, "anonymousid")}
 _EXTERNAL = (EMAIL, PHONE)
 
 
-def _people(event: _Event, call: Fields) -> tuple[Fields, list[Fields]]:
+def _people(event: Event, call: Fields) -> tuple[Fields, list[Fields]]:
     """Whose event it is, in the call's own fields; and the external ids that its subject names."""
     kind, _, value = event.attributes.get("subject", "").partition(":")
     people: Fields = {}
@@ -261,7 +135,7 @@ def _people(event: _Event, call: Fields) -> tuple[Fields, list[Fields]]:
         if id := _agreed({path: id for path, id in told.items() if id.strip()}):
             people[field] = id
     if not people:
-        raise _Unusable(_nobody(event.attributes))
+        raise Unusable(_nobody(event.attributes))
     return people, [{"type": kind, "id": value}] if kind in _EXTERNAL and value.strip() else []
 
 
@@ -269,18 +143,18 @@ def _agreed(told: Mapping[str, str]) -> str | None:
     """The id that all of them name."""
     if len(set(told.values())) > 1:
         *_, last = told
-        raise _Unusable(Reason(last, "contradiction", f"{' and '.join(told)} differ: name one person"))
+        raise Unusable(Reason(last, "contradiction", f"{' and '.join(told)} differ: name one person"))
     return next(iter(told.values()), None)
 
 
 def _id(path: str, given: Any) -> str:
-    value = _plain(given) if isinstance(given, Raw) else given
+    value = plain(given) if isinstance(given, Raw) else given
     if value is None:
         return ""
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise _Unusable(Reason(path, "wrong_type", f"{path.removeprefix('$.')} must be text, or left out"))
+        raise Unusable(Reason(path, "wrong_type", f"{path.removeprefix('$.')} must be text, or left out"))
     if len(text := str(value)) > NAME_LENGTH:
-        raise _Unusable(Reason(path, "too_long", f"an id may have {NAME_LENGTH} characters at most"))
+        raise Unusable(Reason(path, "too_long", f"an id may have {NAME_LENGTH} characters at most"))
     return text
 
 
@@ -291,12 +165,12 @@ def _nobody(attributes: Mapping[str, Any]) -> Reason:
     return Reason("$.subject", "missing", message)
 
 
-def _context(event: _Event, call: Fields, external: list[dict[str, str]]) -> Fields:
+def _context(event: Event, call: Fields, external: list[dict[str, str]]) -> Fields:
     """The call's own, with what else the event says of itself."""
     try:
         context = decode_object(call.get("context", NOTHING))
     except (ValueError, RecursionError):
-        raise _Unusable(Reason("$.data.context", "wrong_type", "context must be an object, or left out")) from None
+        raise Unusable(Reason("$.data.context", "wrong_type", "context must be an object, or left out")) from None
     context["cloudevent"] = {name: value for name, value in event.attributes.items() if name not in _OURS}
     if channel := event.attributes.get("channel"):
         context["channel"] = channel
