@@ -13,6 +13,7 @@ class Shares:
 
     Up to half of `limit` they are anybody's. Past that, each source has an equal share of the limit, with one kept free
     for a source that has nothing waiting yet: whoever sends most is refused first, and long before memory is full.
+    What comes while nothing waits is let in whatever its size: later it would be no smaller.
     """
 
     def __init__(self, limit: int) -> None:
@@ -22,12 +23,13 @@ class Shares:
 
     def take(self, source: str, size: int) -> None:
         """So many bytes of `source` begin to wait. Raises Busy where they are more than its share."""
-        if self.waiting + size > self.limit // 2:
+        after = self.waiting + size
+        if self.waiting and after > self.limit // 2:
             others = len(self.by_source.keys() - {source})
-            if self.by_source[source] + size > self.limit // (others + 2):
+            if after > self.limit or self.by_source[source] + size > self.limit // (others + 2):
                 metrics.REFUSED.labels(source, "share").inc()
                 raise Busy(f"too much of source {source!r} is waiting already: send this again in a moment")
-        self.waiting += size
+        self.waiting = after
         self.by_source[source] += size
 
     def give_back(self, source: str, size: int) -> None:

@@ -28,7 +28,7 @@ from services.ingest.settings import Settings
 from shared.clock import Clock
 from shared.errors import Unavailable
 from shared.events import Reason, encode
-from shared.kafka import Appended, Log, Position, token
+from shared.kafka import Appended, Log, Position, Record, token
 
 _accepted = cache(metrics.ACCEPTED.labels)  # to find a series by its labels takes longer than to count
 
@@ -45,28 +45,23 @@ class Refusal(NamedTuple):
 
     path: str
     refused: Refused
-    record: tuple[bytes, bytes]
+    record: Record
 
 
 class Outcome(NamedTuple):
-    """What is to be done with a request: no more than must sit in memory for as long as Kafka takes."""
+    """What is to be done with a request: no more than must sit in memory for as long as Kafka takes. `size`: bytes."""
 
     source: Source
     day: date
-    records: list[tuple[bytes, bytes]]
+    records: list[Record]
     refusals: list[Refusal]
     departures: list[Departure]
     cut: int
+    size: int
 
     @property
     def calls(self) -> int:
         return len(self.records) + len(self.refusals)
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        records = (*self.records, *(each.record for each in self.refusals)) if self.refusals else self.records
-        return sum([len(key) + len(value) for key, value in records])
 
 
 class Taken:
@@ -139,13 +134,16 @@ class Ingest:
         ]
 
         accepted = [verdict for verdict in verdicts if isinstance(verdict, Accepted)]
+        records = [(each.key, encode(each.touchpoint)) for each in accepted]
+        refusals = [] if len(accepted) == len(verdicts) else self._refusals(verdicts, request, arrival)
         return Outcome(
             source=request.source,
             day=now.date(),
-            records=[(each.key, encode(each.touchpoint)) for each in accepted],
-            refusals=[] if len(accepted) == len(verdicts) else self._refusals(verdicts, request, arrival),
+            records=records,
+            refusals=refusals,
             departures=[each.departure for each in verdicts if each.departure is not None],
             cut=sum([each.cut for each in accepted]),
+            size=_size(records) + _size([each.record for each in refusals]),
         )
 
     def _admit(self, request: Opened, now: datetime) -> None:
@@ -212,6 +210,10 @@ class Ingest:
             metrics.REJECTED.labels(source, each.refused.reasons[0].code).inc()
         if outcome.cut:
             metrics.CUT.labels(source).inc(outcome.cut)
+
+
+def _size(records: Sequence[Record]) -> int:
+    return sum([len(key) + len(value) for key, value in records])
 
 
 def _arrival(sending: Sending, request: Opened, now: datetime, plan: Plan) -> Arrival:
