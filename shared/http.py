@@ -22,6 +22,7 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
@@ -43,6 +44,14 @@ OWN_TELEMETRY: Any = {"tracing": False, "metrics": False, "logs": False}
 """Off: FastAPI's own looks into the environment on every request, and we have ours."""
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+
+class Refusal(BaseModel):
+    """Every error: a code that stays, a sentence for people, and for bad fields their paths."""
+
+    code: str
+    message: str
+    details: list[dict[str, Any]] | None = None
 
 
 class Json(Response):

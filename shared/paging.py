@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -15,6 +16,15 @@ Limit = Annotated[int, Query(ge=1, le=500, description="How many at most.")]
 Cursor = Annotated[str | None, Query(max_length=1000, description="The `next` of the page before.")]
 
 DEFAULT_LIMIT = 50
+
+TEXT = r"^[^\x00]*$"
+"""What PostgreSQL takes as text."""
+
+AnyText: Any = Annotated[str, msgspec.Meta(pattern=TEXT)]
+"""Such a text in a cursor."""
+
+AwareMoment: Any = Annotated[datetime, msgspec.Meta(tz=True)]
+"""A moment in a cursor, with its zone."""
 
 
 def cursor(*place: str | int | float) -> str:

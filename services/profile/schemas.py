@@ -8,6 +8,7 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from shared.events import CallType, View
+from shared.paging import TEXT
 
 
 def _without_references(node: Any, definitions: dict[str, Any]) -> Any:
@@ -26,13 +27,6 @@ def view_schema() -> dict[str, Any]:
     schema = msgspec.json.schema(View)
     inlined: dict[str, Any] = _without_references(schema, schema["$defs"])
     return inlined
-
-
-TEXT = r"^[^\x00]*$"
-"""What PostgreSQL takes as text."""
-
-AnyText: Any = Annotated[str, msgspec.Meta(pattern=TEXT)]
-"""Such a text in a cursor."""
 
 
 class SegmentRule(BaseModel):
@@ -283,11 +277,3 @@ class IdentityPage(BaseModel):
     edges: list[ExplainedEdge]
     rulings: list[ExplainedRuling]
     next: str | None
-
-
-class Refusal(BaseModel):
-    """Every error: a code that stays, a sentence for people, and for bad fields their paths."""
-
-    code: str
-    message: str
-    details: list[dict[str, Any]] | None = None

@@ -15,10 +15,10 @@ from services.ingest.api.documentation import document
 from services.ingest.api.events import events
 from services.ingest.api.pixel import pixels
 from services.ingest.api.tracking import tracking
-from services.ingest.schemas import Refusal
 from services.ingest.service.taking import Ingest
 from services.ingest.settings import Settings
 from shared.hot import HotPaths
+from shared.http import Refusal
 
 __all__ = ["document", "hot", "routers"]
 

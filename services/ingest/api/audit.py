@@ -9,12 +9,11 @@ from fastapi import APIRouter, Query
 from sqlalchemy import Row
 
 from services.ingest.api.desk import AtDesk, Reader
-from services.ingest.schemas import TEXT, Refusal
 from services.ingest.schemas.sources import AuditAnswer
 from services.ingest.store import audit
 from shared.clock import rfc3339
-from shared.http import Json
-from shared.paging import DEFAULT_LIMIT, Cursor, Limit, cursor, place
+from shared.http import Json, Refusal
+from shared.paging import DEFAULT_LIMIT, TEXT, Cursor, Limit, cursor, place
 
 router = APIRouter(prefix="/audit", tags=["audit"], responses={503: {"model": Refusal}})
 

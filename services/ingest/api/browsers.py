@@ -13,12 +13,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
 from services.ingest.domain.sources import Key
-from services.ingest.schemas import Refusal
 from services.ingest.service.registry import Registry
 from shared.auth import credential
 from shared.clock import rfc3339
 from shared.errors import NotFound, TemasError, Unauthorized
-from shared.http import Json
+from shared.http import Json, Refusal
 
 router = APIRouter(tags=["tracking"])
 

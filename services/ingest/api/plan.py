@@ -12,7 +12,6 @@ from sqlalchemy import Row
 from services.ingest.api.desk import Admin, AtDesk, Reader
 from services.ingest.api.named import ByName
 from services.ingest.domain.plan import ALL, NAME_LENGTH, Plan, Where
-from services.ingest.schemas import AnyText, Refusal
 from services.ingest.schemas.plan import (
     InferBody,
     InferredAnswer,
@@ -28,8 +27,8 @@ from services.ingest.schemas.plan import (
 from services.ingest.service.inferring import Inferring, Seen
 from shared.clock import rfc3339
 from shared.errors import Invalid
-from shared.http import Json
-from shared.paging import DEFAULT_LIMIT, Cursor, Limit, cursor, place
+from shared.http import Json, Refusal
+from shared.paging import DEFAULT_LIMIT, AnyText, Cursor, Limit, cursor, place
 
 router = APIRouter(
     prefix="/plan", tags=["plan"], route_class=ByName, responses={405: {"model": Refusal}, 503: {"model": Refusal}}

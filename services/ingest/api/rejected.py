@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable
-from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -14,7 +13,6 @@ from sqlalchemy import Row
 from services.ingest.api.desk import Admin, AtDesk, Reader
 from services.ingest.domain.fixes import Fix, Patch, Replacement, Setting
 from services.ingest.domain.judgement import Accepted
-from services.ingest.schemas import AnyText, Refusal
 from services.ingest.schemas.rejected import (
     DiscardAnswer,
     DiscardBody,
@@ -34,14 +32,13 @@ from services.ingest.service.rejected import Order, Replayed, Tried
 from services.ingest.store.rejected import Place, Selection, refusal
 from shared.clock import rfc3339
 from shared.events import Reason
-from shared.http import Json
+from shared.http import Json, Refusal
 from shared.kafka import token
-from shared.paging import DEFAULT_LIMIT, Cursor, Limit, cursor, place
+from shared.paging import DEFAULT_LIMIT, AnyText, AwareMoment, Cursor, Limit, cursor, place
 from shared.rules import compile_expression
 
 router = APIRouter(prefix="/rejected", tags=["rejected events"], responses={503: {"model": Refusal}})
 
-AwareMoment: Any = Annotated[datetime, msgspec.Meta(tz=True)]
 
 RejectedId = Annotated[str, Path(pattern=r"^[^\x00/]{1,600}$")]
 Only = Annotated[Text | None, Query(description="Only events with this one.")]

@@ -5,13 +5,11 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
-import msgspec
 from fastapi import APIRouter, Path, status
 from sqlalchemy import Row
 
 from services.ingest.api.desk import Admin, AtDesk, Reader
 from services.ingest.domain.sources import Source
-from services.ingest.schemas import AnyText, Refusal
 from services.ingest.schemas.sources import (
     KeyAnswer,
     KeyBody,
@@ -24,14 +22,14 @@ from services.ingest.schemas.sources import (
     SourcesAnswer,
 )
 from shared.clock import rfc3339
-from shared.paging import DEFAULT_LIMIT, Cursor, Limit, cursor, place
+from shared.http import Refusal
+from shared.paging import DEFAULT_LIMIT, AnyText, AwareMoment, Cursor, Limit, cursor, place
 
 router = APIRouter(prefix="/sources", tags=["sources"], responses={503: {"model": Refusal}})
 
 Name = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", examples=["web"])]
 KeyId = Annotated[str, Path(pattern=r"^[A-Za-z0-9:._-]{1,200}$", examples=["web:3f9ac27b01d4"])]
 
-AwareMoment: Any = Annotated[datetime, msgspec.Meta(tz=True)]
 
 NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Refusal}}
 FULL: dict[int | str, dict[str, Any]] = {409: {"model": Refusal}}

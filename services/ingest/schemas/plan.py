@@ -7,7 +7,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.ingest.domain.plan import Mode
-from services.ingest.schemas import TEXT, Body
+from services.ingest.schemas import Body
+from shared.paging import TEXT
 
 _SCHEMA = {"type": "object", "required": ["total"], "properties": {"total": {"type": "number", "minimum": 0}}}
 

@@ -18,7 +18,8 @@ from pydantic import (
 
 from services.ingest.domain.bounds import DEPTH, EVENT_BYTES, deeper
 from services.ingest.domain.fixes import OPERATIONS, steps
-from services.ingest.schemas import TEXT, Body
+from services.ingest.schemas import Body
+from shared.paging import TEXT
 
 MOST = 10_000
 """Events that one request may replay or discard."""

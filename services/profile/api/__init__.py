@@ -8,8 +8,8 @@ from fastapi import APIRouter, Depends
 from pydantic import SecretStr
 
 from services.profile.api import identities, profiles, segments
-from services.profile.schemas import Refusal
 from shared.auth import secret_required
+from shared.http import Refusal
 
 
 def router(secret_key: SecretStr) -> APIRouter:

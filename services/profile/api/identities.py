@@ -8,17 +8,15 @@ import msgspec
 from fastapi import APIRouter
 
 from services.profile.api.desk import AtDesk, Desk
-from services.profile.api.profiles import AwareMoment, Person, identifier_in
+from services.profile.api.profiles import Person, identifier_in
 from services.profile.domain.explanation import Why
 from services.profile.domain.rulings import Ruling
 from services.profile.schemas import (
-    AnyText,
     ExplainedEdge,
     ExplainedIdentifier,
     ExplainedRuling,
     IdentityPage,
     Merge,
-    Refusal,
     RuledBody,
     RulingBody,
     RulingPage,
@@ -31,7 +29,8 @@ from services.profile.service.explaining import Graph, Member, Ruled, Statement
 from services.profile.service.history import NOW
 from services.profile.service.ruling import Word
 from shared.clock import rfc3339
-from shared.paging import DEFAULT_LIMIT, Cursor, Limit, cursor, place
+from shared.http import Refusal
+from shared.paging import DEFAULT_LIMIT, AnyText, AwareMoment, Cursor, Limit, cursor, place
 
 router = APIRouter(tags=["identities"], responses={404: {"model": Refusal}, 503: {"model": Refusal}})
 

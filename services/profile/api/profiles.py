@@ -13,21 +13,20 @@ from sqlalchemy import Row
 
 from services.profile.api.desk import AtDesk, Desk
 from services.profile.errors import NotYet, ProfileNotFound
-from services.profile.schemas import TEXT, AnyText, Refusal, TimelinePage, view_schema
+from services.profile.schemas import TimelinePage, view_schema
 from services.profile.service.history import NOW
 from services.profile.service.reading import EVER, Filter, Leaf
 from services.profile.store.timeline import Place
 from shared.clock import rfc3339
 from shared.errors import Invalid
 from shared.events import CallType
-from shared.http import Json
+from shared.http import Json, Refusal
 from shared.identifiers import Identifier
 from shared.kafka import parse_token
-from shared.paging import DEFAULT_LIMIT, Cursor, Limit, cursor, place
+from shared.paging import DEFAULT_LIMIT, TEXT, AnyText, AwareMoment, Cursor, Limit, cursor, place
 
 router = APIRouter(tags=["profiles"], responses={404: {"model": Refusal}, 503: {"model": Refusal}})
 
-AwareMoment: Any = Annotated[datetime, msgspec.Meta(tz=True)]
 """With a time zone: PostgreSQL compares no others."""
 
 LOOK_AGAIN = 0.02

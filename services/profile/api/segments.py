@@ -9,9 +9,10 @@ from fastapi import APIRouter, Path
 from sqlalchemy import Row
 
 from services.profile.api.desk import AtDesk
-from services.profile.schemas import AnyText, Member, MemberPage, Refusal, Segment, SegmentPage, SegmentRule
+from services.profile.schemas import Member, MemberPage, Segment, SegmentPage, SegmentRule
 from shared.clock import rfc3339
-from shared.paging import DEFAULT_LIMIT, Cursor, Limit, cursor, place
+from shared.http import Refusal
+from shared.paging import DEFAULT_LIMIT, AnyText, Cursor, Limit, cursor, place
 
 router = APIRouter(tags=["segments"])
 

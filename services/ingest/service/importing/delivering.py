@@ -9,9 +9,9 @@ from time import monotonic
 from services.ingest.errors import Unfinished
 from services.ingest.service.counts import Counts
 from services.ingest.service.importing.bar import Bar
-from services.ingest.service.importing.judging import Judged, Record
+from services.ingest.service.importing.judging import Judged
 from shared.errors import LogUnavailable
-from shared.kafka import Log
+from shared.kafka import Log, Record
 
 PAUSES = (0.5, 1.0, 2.0, 5.0)
 """Seconds between two attempts; the last goes on."""

@@ -15,12 +15,12 @@ from services.ingest.service.importing.occurrences import Occurrences
 from services.ingest.service.importing.reading import Table
 from shared.clock import Clock
 from shared.events import encode
+from shared.kafka import Record
 
 BREATH = 200
 """Rows after which Kafka has its turn: a few milliseconds."""
 
 Numbered = tuple[int, Row]
-Record = tuple[bytes, bytes]
 
 
 @dataclass
