@@ -92,13 +92,20 @@ async def prepared(installation: Installation) -> Place:
 @asynccontextmanager
 async def opened(place: Place, **rest: Any) -> AsyncIterator[Door]:
     """The service, started and ended as a server would, once it knows its keys."""
+    async with starting(place, **rest) as door:
+        await ready(door.client)
+        yield door
+
+
+@asynccontextmanager
+async def starting(place: Place, **rest: Any) -> AsyncIterator[Door]:
+    """The same, from its first moment on."""
     app = build(place.settings(**rest))
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=transport, base_url="http://ingest", auth=(WRITE_KEY, "")) as client,
     ):
-        await ready(client)
         yield Door(app, client, place)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,8 +20,9 @@ from services.ingest.store.counts import Use
 from shared.clock import system_clock
 from shared.db import Database
 from shared.events import Reason
+from tests.builders import page
 from tests.ingest.desk import ask, make_key, make_source, send, told
-from tests.ingest.door import Door, Place, opened, prepared
+from tests.ingest.door import Door, Place, opened, prepared, ready, starting
 from tests.servers import Servers
 from tests.waiting import until
 
@@ -174,6 +176,46 @@ async def test_without_its_database_the_door_goes_on_and_nothing_counted_is_lost
             await until(lambda: _knows_use(other, "app", 50))
             assert (await send(other, key, 11)).status_code == 429
             assert (await send(other, key, 10)).status_code == 200
+
+
+async def test_a_process_that_starts_without_its_database_says_so_until_it_is_there(breakable_servers: Servers) -> None:
+    async with breakable_servers.installation() as mine:
+        place = await prepared(mine)
+        await breakable_servers.postgres.stop()
+        async with starting(place) as door:
+            answer = await door.post("/v1/page", page(user="early"))
+            assert (answer.status_code, answer.json()["code"]) == (503, "starting")
+            assert answer.headers["retry-after"] == "1"
+            complaints = (await door.client.get("/readyz")).json()["complaints"]
+            assert complaints.keys() == {"registry"}
+            assert (await door.client.get("/healthz")).status_code == 200
+
+            await breakable_servers.postgres.start()
+            await ready(door.client)
+            assert (await door.post("/v1/page", page(user="early"))).status_code == 200
+
+
+# --- Kafka away ------------------------------------------------------------------------------------------------------
+
+
+async def test_what_kafka_did_not_take_costs_no_quota(breakable_servers: Servers) -> None:
+    async with breakable_servers.installation() as mine:
+        place = await prepared(mine)
+        narrow = replace(place, kafka=place.kafka.model_copy(update={"deadline": 1.0}))
+        async with opened(narrow) as door:
+            key = await limited(door, "app", quota=10)
+            await breakable_servers.kafka.stop()
+            for _ in range(5):
+                assert (await send(door, key, 10)).status_code == 503
+            await breakable_servers.kafka.start()
+            await until(lambda: _is_taken(door, key))
+            assert (await send(door, key, 1)).status_code == 429  # what was taken costs it
+
+
+async def _is_taken(door: Door, key: str) -> bool:
+    answer = await send(door, key, 10)
+    assert answer.status_code in (200, 503), answer.text
+    return answer.status_code == 200
 
 
 @asynccontextmanager
