@@ -273,8 +273,8 @@ def server(app: FastAPI, settings: ServiceSettings, service: str) -> uvicorn.Ser
 def _settle_down() -> None:
     """Take what was made at the start, and stays, out of the garbage collector's sight.
 
-    It is hundreds of thousands of objects, and to look through them all again and again stops every request for tens
-    of milliseconds. What a request makes is mostly gone without the collector's help, so that it need not look often.
+    It is 150,000 objects, and each look through all of them stops every request for a tenth of a second. What a request
+    makes is mostly gone without the collector's help, so that it need not look often.
     """
     gc.collect()
     gc.freeze()
