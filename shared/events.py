@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -220,11 +220,22 @@ class Trait(msgspec.Struct, frozen=True):
     touchpoint_id: str
 
 
-class Computed(msgspec.Struct, frozen=True, kw_only=True):
-    order_count: int = 0
-    order_value: float = 0.0
-    first_order_at: str | None = None
-    last_order_at: str | None = None
+_MOMENT = {"anyOf": [{"type": "string"}, {"type": "null"}], "default": None}
+
+Computed = Annotated[
+    dict[str, Any],
+    msgspec.Meta(
+        extra_json_schema={
+            "properties": {
+                "order_count": {"type": "integer", "default": 0},
+                "order_value": {"type": "number", "default": 0.0},
+                "first_order_at": _MOMENT,
+                "last_order_at": _MOMENT,
+            }
+        }
+    ),
+]
+"""What is calculated from a person's touchpoints: what everybody has, and each computed trait that was defined."""
 
 
 class Touchpoints(msgspec.Struct, frozen=True, kw_only=True):
@@ -235,6 +246,13 @@ class Touchpoints(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class InSegment(msgspec.Struct, frozen=True):
+    id: str
+    since: str
+
+
+class InGroup(msgspec.Struct, frozen=True):
+    """A company, a household: since when this person has been in it."""
+
     id: str
     since: str
 
@@ -261,7 +279,9 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     """The unified view of one customer: the body of `GET /v1/profiles/...` and of the `profiles` topic.
 
     Times are RFC 3339 with milliseconds, as text: they are shown, and compared in rules, more often than computed
-    with. `root` is the identifier this person was first seen with: stable across login, it decides the holdout.
+    with. `computed` always has `order_count`, `order_value`, `first_order_at` and `last_order_at`, and one more for
+    each computed trait that was defined; what can't be known is null. `root` is the identifier this person was first
+    seen with: stable across login, it decides the holdout.
     `redirect` is set, and everything else empty, where the profile was absorbed by another.
     """
 
@@ -271,8 +291,9 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     root: str | None = None
     identifiers: tuple[KnownIdentifier, ...] = ()
     traits: dict[str, Trait] = {}
-    computed: Computed = Computed()
+    computed: Computed = {}
     touchpoints: Touchpoints = Touchpoints()
+    groups: tuple[InGroup, ...] = ()
     segments: tuple[InSegment, ...] = ()
     stage: Stage | None = None
     consent: dict[str, dict[str, Consent]] = {}

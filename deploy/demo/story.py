@@ -94,7 +94,9 @@ async def order(temas: Temas, screen: Screen, visitor: Visitor) -> None:
     in_scores = _milliseconds(began)
     scored = await _until(lambda: temas.profile(person), lambda view: _shows(view, after))
     await _until(lambda: _asked(temas, person), lambda decided: _knows(decided, scored))
-    screen.say(f"{view.computed.order_count} order worth {view.computed.order_value:.2f}. After it was accepted it was")
+    screen.say(
+        f"{view.computed['order_count']} order worth {view.computed['order_value']:.2f}. After it was accepted it was"
+    )
     screen.say(f"in the profile within {in_profile}, in the scores within {in_scores}, and in what decisions")
     screen.say(f"are made from, scores included, within {_milliseconds(began)}.")
     screen.show(tables.scores(before, after))

@@ -53,7 +53,7 @@ def profile(view: View) -> Sheet:
             for channel, word in sorted(words.items())
         ),
         ("touchpoints", str(view.touchpoints.count), channels),
-        ("orders", str(view.computed.order_count), f"worth {figure(view.computed.order_value)}"),
+        ("orders", str(view.computed["order_count"]), f"worth {figure(view.computed['order_value'])}"),
         *((("stage", view.stage.name, f"since {_clock(view.stage.since)}"),) if view.stage else ()),
         *(("segment", segment.id, f"since {_clock(segment.since)}") for segment in view.segments),
     ]

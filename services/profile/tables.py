@@ -146,6 +146,9 @@ SCORE = Table(
 # - `timeline_by_name`: names are many, most of them rare, and people ask for them. It costs an insert a third more
 #   (17 ms for 1,000 rows instead of 12, of about 120 that absorbing them takes), and 180 bytes a row beside 340 of the
 #   row and 170 of the key.
+# - `traits`: what it claimed for its person, where it claimed something: the history of traits.
+# - `generation`: the newest definitions of computed traits that it met when it was absorbed. What has met a definition
+#   is counted by it already; all before is filled in from here.
 # - Channels and types are few, and most are common: for them `presence` says which months to look into, and there a
 #   page walks down the key, so many rows at most, and says where it stopped. An index for each would cost as much.
 TIMELINE = Table(
@@ -162,6 +165,8 @@ TIMELINE = Table(
     Column("channel", _TEXT, nullable=False),
     Column("properties", JSON, nullable=False),
     Column("identifiers", JSON, nullable=False),
+    Column("traits", JSON),
+    Column("generation", Integer, nullable=False, server_default=text("0")),
     Index(
         "timeline_by_name",
         "kind",

@@ -21,7 +21,7 @@ from services.personalize.publisher import DecisionLog
 from services.personalize.tables import METADATA
 from shared import topics
 from shared.clock import system_clock
-from shared.events import Computed, Consent, Profiled, Touchpoint, View, encode
+from shared.events import Consent, Profiled, Touchpoint, View, encode
 from tests.builders import touchpoint
 from tests.personalize.desk import Desk, make_topics, open_desk, settings, until, view
 from tests.servers import Installation, Servers
@@ -75,7 +75,7 @@ async def test_an_unknown_visitor_gets_offers_and_a_record_with_every_candidate(
 
 
 async def test_a_profile_is_found_by_any_identifier_it_has_now(desk: Desk) -> None:
-    await desk.know(view("user_id:u-1", "email:u@example.com", version=5, computed=Computed(order_count=2)))
+    await desk.know(view("user_id:u-1", "email:u@example.com", version=5, computed={"order_count": 2}))
     for name in ("user_id:u-1", "email:U@Example.com ", "profile_id:p-u-1"):
         decision = await desk.decide(name)
         assert (decision["profile_id"], decision["profile_version"]) == ("p-u-1", 5)
@@ -91,7 +91,7 @@ async def test_rules_consent_and_scores_of_the_profile_decide(desk: Desk) -> Non
     await desk.put_offer("mail", channels=["email"])
     granted = {"marketing": {"email": Consent(True, "2026-01-01T00:00:00.000Z", "m-1")}}
     await desk.know(
-        view("user_id:buyer", computed=Computed(order_count=1), consent=granted),
+        view("user_id:buyer", computed={"order_count": 1}, consent=granted),
         view("user_id:visitor"),
     )
     assert [offer["offer_id"] for offer in (await desk.decide("user_id:buyer"))["offers"]] == ["again"]
@@ -265,7 +265,7 @@ async def test_without_the_database_a_decision_still_comes(breakable_servers: Se
         async with open_desk(settings(installation)) as desk:
             await desk.put_offer("again", eligibility="computed.order_count >= 1")
             await desk.put_offer("tea")
-            await desk.know(view("user_id:u-1", computed=Computed(order_count=1)))
+            await desk.know(view("user_id:u-1", computed={"order_count": 1}))
             assert len((await desk.decide("user_id:u-1"))["offers"]) == 2
             await breakable_servers.postgres.stop()
             known, unknown = await desk.decide("user_id:u-1"), await desk.decide("user_id:nobody")

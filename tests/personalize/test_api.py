@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from shared.clock import system_clock
-from shared.events import Computed
 from tests.personalize.desk import Desk, make_topics, open_desk, settings, until, user_token, view
 from tests.servers import Installation, Servers
 
@@ -141,7 +140,7 @@ async def test_only_the_secret_key_opens(desk: Desk, method: str, path: str) -> 
 
 async def test_a_person_asks_for_themselves_with_a_token_and_for_nobody_else(desk: Desk) -> None:
     await desk.put_offer("mine", placements=["me"], eligibility="computed.order_count == 7")
-    await desk.know(view("user_id:ayse", computed=Computed(order_count=7)))
+    await desk.know(view("user_id:ayse", computed={"order_count": 7}))
 
     async def ask(token: str | None) -> Any:
         headers = {} if token is None else {"authorization": f"Bearer {token}"}
@@ -168,7 +167,7 @@ async def test_a_placement_without_offers_is_silent(desk: Desk) -> None:
 
 async def test_lift_compares_those_who_get_offers_with_those_who_get_none(installation: Installation) -> None:
     async with open_desk(settings(installation, holdout=0.5)) as desk:
-        bought = Computed(order_count=1, order_value=5.0)
+        bought = {"order_count": 1, "order_value": 5.0}
         await desk.know(*(view(f"user_id:lift-{number}", computed=bought) for number in range(12)))
 
         async def counted() -> Any:

@@ -19,7 +19,7 @@ from services.personalize.domain.learner import Prior, posterior
 from services.personalize.domain.offers import Offer
 from services.personalize.service.chance import Pool
 from services.personalize.service.register import Register
-from shared.events import Computed, KnownIdentifier, ShownScores, Touchpoints, View
+from shared.events import KnownIdentifier, ShownScores, Touchpoints, View
 from shared.identifiers import Identifier
 from tests.builders import START
 from tests.personalize.questions import decided, offer, request
@@ -204,7 +204,7 @@ def test_a_stranger_is_the_intercept_and_a_customer_is_more() -> None:
         profile_id="p-1",
         version=1,
         identifiers=(KnownIdentifier("user_id", "u-1", ""),),
-        computed=Computed(order_count=1),
+        computed={"order_count": 1},
         touchpoints=Touchpoints(count=31),
         scores=ShownScores(engagement=61.2, ltv=240.1, churn_risk=0.12),
     )
@@ -229,7 +229,7 @@ def test_features_are_quarters_between_nothing_and_one(
     view = View(
         profile_id="p-1",
         version=1,
-        computed=Computed(order_count=orders),
+        computed={"order_count": orders},
         touchpoints=Touchpoints(count=touchpoints),
         scores=ShownScores(engagement=engagement, ltv=ltv, churn_risk=churn),
     )

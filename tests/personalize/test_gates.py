@@ -10,7 +10,7 @@ import pytest
 
 from services.personalize.domain.customers import Exposure, Request
 from services.personalize.domain.offers import Cap, Offer
-from shared.events import Computed, Consent, InSegment, ShownScores, Stage, Touchpoints, Trait, View
+from shared.events import Consent, InSegment, ShownScores, Stage, Touchpoints, Trait, View
 from tests.builders import START, after
 from tests.personalize.questions import decided, offer, request
 
@@ -58,7 +58,7 @@ def test_an_offer_within_its_channels_and_dates_is_available() -> None:
 
 BUYER = view(
     traits={"plan": Trait("pro", EARLIER, "web", "m-1")},
-    computed=Computed(order_count=2, order_value=40.0, last_order_at="2026-02-20T00:00:00.000Z"),
+    computed={"order_count": 2, "order_value": 40.0, "last_order_at": "2026-02-20T00:00:00.000Z"},
     touchpoints=Touchpoints(count=9, channels={"web": 9}),
     segments=(InSegment("vip", EARLIER),),
     stage=Stage("maintain", EARLIER),

@@ -66,7 +66,7 @@ def _agrees(view: View, life: Sequence[Touchpoint], who: Mapping[oracle.Id, str]
     assert view.touchpoints.count == len(mine)
     assert view.touchpoints.channels == known["channels"]
     assert {name: trait.value for name, trait in view.traits.items()} == known["traits"]
-    assert (view.computed.order_count, view.computed.order_value) == (known["order_count"], known["order_value"])
+    assert (view.computed["order_count"], view.computed["order_value"]) == (known["order_count"], known["order_value"])
 
 
 async def test_a_batch_that_says_nothing_new_changes_nobody(database: Database) -> None:

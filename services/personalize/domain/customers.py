@@ -15,6 +15,9 @@ Facts = dict[str, Any]
 """What rules see: each variable's JSON value, and the datetime `now`."""
 
 
+NOTHING_ORDERED: Mapping[str, Any] = {"order_count": 0, "order_value": 0.0}
+
+
 class Exposure(msgspec.Struct, frozen=True):
     """One time that an offer was put before the person, and whether they took it or waved it away."""
 
@@ -81,7 +84,7 @@ def facts(request: Request, view: View | None, now: datetime) -> Facts:
     return {
         "traits": {name: trait.value for name, trait in view.traits.items()},
         "computed": {
-            **_present(view.computed),
+            **{name: value for name, value in {**NOTHING_ORDERED, **view.computed}.items() if value is not None},
             "touchpoint_count": view.touchpoints.count,
             **_named("first_touchpoint_at", view.touchpoints.first_at),
             **_named("last_touchpoint_at", view.touchpoints.last_at),

@@ -38,7 +38,7 @@ def features(request: Request, view: View | None) -> tuple[float, ...]:
         1.0,
         float(view is not None and any(known.kind == "user_id" for known in view.identifiers)),
         _step(view.touchpoints.count if view is not None else 0, 3, 30),
-        _step(view.computed.order_count if view is not None else 0, 0, 1),
+        _step(view.computed.get("order_count", 0) if view is not None else 0, 0, 1),
         _quarter((scores.engagement or 0.0) / 100),
         _quarter(math.floor(math.log10(1 + max(scores.ltv or 0.0, 0.0))) / 4),
         _quarter(scores.churn_risk or 0.0),

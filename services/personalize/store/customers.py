@@ -86,8 +86,8 @@ async def put(work: Work, views: Mapping[str, View]) -> int:
         "versions": [view.version for view in rows],
         "redirects": [view.redirect for view in rows],
         "views": [None if view.redirect else _encoder.encode(view).decode() for view in rows],
-        "orders": [view.computed.order_count for view in rows],
-        "order_values": [view.computed.order_value for view in rows],
+        "orders": [view.computed.get("order_count", 0) for view in rows],
+        "order_values": [view.computed.get("order_value", 0.0) for view in rows],
     }
     newer = set((await work.execute(PUT, parameters)).scalars())
     await _name(work, [view for view in rows if view.profile_id in newer])

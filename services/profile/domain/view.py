@@ -16,7 +16,7 @@ from services.profile.domain.fragment import REFERRAL, Fragment
 from services.profile.domain.graph import Standing, root
 from services.profile.domain.traits import Traits
 from shared.clock import rfc3339
-from shared.events import Computed, Consent, KnownIdentifier, ShownScores, Touchpoints, Trait, View
+from shared.events import Consent, KnownIdentifier, ShownScores, Touchpoints, Trait, View
 
 Facts = dict[str, Any]
 """What rules see: each variable's JSON value, and the datetime `now`."""
@@ -36,12 +36,12 @@ def view(
             for member in members
         ),
         traits=_traits(known.traits),
-        computed=Computed(
-            order_count=known.orders.count,
-            order_value=known.orders.value,
-            first_order_at=_shown(known.orders.first),
-            last_order_at=_shown(known.orders.last),
-        ),
+        computed={
+            "order_count": known.orders.count,
+            "order_value": known.orders.value,
+            "first_order_at": _shown(known.orders.first),
+            "last_order_at": _shown(known.orders.last),
+        },
         touchpoints=Touchpoints(
             count=known.count,
             first_at=None if known.first is None else rfc3339(known.first.at),
@@ -58,7 +58,7 @@ def facts(seen: View, known: Fragment, now: datetime) -> Facts:
     return {
         "traits": {name: trait.value for name, trait in seen.traits.items()},
         "computed": {
-            **_present(seen.computed),
+            **{name: value for name, value in seen.computed.items() if value is not None},
             "touchpoint_count": seen.touchpoints.count,
             **_named("first_touchpoint_at", seen.touchpoints.first_at),
             **_named("last_touchpoint_at", seen.touchpoints.last_at),

@@ -18,16 +18,19 @@ from services.profile.domain.identity import Owned
 from services.profile.domain.periods import FIRST_MONTH, LAST_MONTH, month_of, start_of
 from shared.clock import rfc3339
 from shared.db import Work
+from shared.events import Touchpoint
 
 ADD = text("""
     INSERT INTO timeline
-        (kind, value, at, touchpoint_id, source, received_at, type, name, channel, properties, identifiers)
-    SELECT * FROM unnest(
+        (kind, value, at, touchpoint_id, source, received_at, type, name, channel, properties, identifiers,
+         traits, generation)
+    SELECT *, :generation FROM unnest(
         CAST(:kinds AS text[]), CAST(:values AS text[]), CAST(:ats AS timestamptz[]), CAST(:ids AS text[]),
         CAST(:sources AS text[]), CAST(:received_ats AS timestamptz[]), CAST(:types AS text[]), CAST(:names AS text[]),
-        CAST(:channels AS text[]), CAST(:properties AS json[]), CAST(:identifiers AS json[])
+        CAST(:channels AS text[]), CAST(:properties AS json[]), CAST(:identifiers AS json[]),
+        CAST(:traits AS json[])
     ) AS new
-        (kind, value, at, touchpoint_id, source, received_at, type, name, channel, properties, identifiers)
+        (kind, value, at, touchpoint_id, source, received_at, type, name, channel, properties, identifiers, traits)
     WHERE at >= coalesce((SELECT removed_before FROM retention WHERE what = 'timeline'), '-infinity')
     ON CONFLICT DO NOTHING
 """)
@@ -69,10 +72,11 @@ class Asked(NamedTuple):
     type: str | None = None
 
 
-async def add(work: Work, batch: Iterable[Owned]) -> int:
+async def add(work: Work, batch: Iterable[Owned], generation: int = 0) -> int:
     """Put touchpoints into the timeline, each under its owner; give how many.
 
-    One that is there already stays as it is, and what retention has removed does not come back.
+    `generation`: of the definitions that the batch was counted by already. One that is there already stays as it is,
+    and what retention has removed does not come back.
     """
     rows = sorted(batch, key=lambda each: (each.owner, each.touchpoint.at, each.touchpoint.id))
     points = [row.touchpoint for row in rows]
@@ -90,6 +94,8 @@ async def add(work: Work, batch: Iterable[Owned]) -> int:
             "channels": [point.data.channel for point in points],
             "properties": [bytes(point.data.properties).decode() for point in points],
             "identifiers": [_sent_under(row) for row in rows],
+            "traits": [_said(point) for point in points],
+            "generation": generation,
         },
     )
     return added.rowcount
@@ -174,6 +180,12 @@ def _newest(month: int, *, by_name: bool) -> TextClause:
         ) AS newest
         ORDER BY at DESC, touchpoint_id DESC, source DESC LIMIT :limit
     """)  # noqa: S608 - nothing in it but numbers of ours
+
+
+def _said(point: Touchpoint) -> str | None:
+    """The traits that it claims for its person, as JSON."""
+    claims = point.data.traits if point.data.type != "group" else {}
+    return msgspec.json.encode(claims).decode() if claims else None
 
 
 def _sent_under(row: Owned) -> str:
