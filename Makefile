@@ -2,6 +2,8 @@
 .DEFAULT_GOAL := help
 .PHONY: help up down status logs reset demo test check bench lock fmt
 RUN := .venv/bin/
+# Each process of the tests starts servers of its own: four of them are enough for any machine.
+PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
 
 help: ## List what can be typed
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -25,14 +27,14 @@ demo: .venv/.ready ## Show Temas at work on the purchases of 2,357 real customer
 	@$(RUN)python -m deploy.demo
 
 test: .venv/.ready ## Run every test, on real PostgreSQL and real Kafka
-	@$(RUN)pytest
+	@$(RUN)pytest $(PARALLEL)
 
 check: .venv/.ready ## Run the fast half: style, types, architecture, and the tests that need no server
 	@$(RUN)ruff check .
 	@$(RUN)ruff format --check .
 	@$(RUN)mypy
 	@$(RUN)lint-imports
-	@$(RUN)pytest -m "not servers and not e2e"
+	@$(RUN)pytest $(PARALLEL) -m "not servers and not e2e"
 
 bench: .venv/.ready ## Measure speed, each figure beside its raw limit of the same run
 	@$(RUN)python -m tests.bench

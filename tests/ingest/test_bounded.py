@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 import brotli
 import httpx
 import psutil
-import zstandard
+from backports import zstd as zstd_module
 from prometheus_client import REGISTRY
 
 from services.ingest.domain.bounds import BATCH_CALLS
@@ -56,7 +56,7 @@ class Peak:
 
 
 def zstd(body: bytes) -> bytes:
-    return zstandard.ZstdCompressor().compress(body)
+    return zstd_module.compress(body)
 
 
 CODINGS: dict[str, Callable[[bytes], bytes]] = {

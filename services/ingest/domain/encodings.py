@@ -4,7 +4,7 @@ Nothing here makes more than a little over `limit` bytes or works for long, howe
 raises: what can't be read is given back as a `Reason`. gzip and zstd show by their first bytes, whatever the header
 says: some clients forget the header, and some proxies unpack and leave it. No JSON begins like that.
 
-Why these libraries: zlib, zstandard and brotli can each be told to stop after so many bytes of output, and say whether
+Why these libraries: zlib, zstd and brotli can each be told to stop after so many bytes of output, and say whether
 the end was reached and what came after it. cramjam, which reads all four and is installed for Kafka's sake, can't: it
 grows its output without a limit, or fills a buffer of a fixed size without saying where the input ended.
 """
@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import brotli
-import zstandard
+from backports import zstd
 
 from shared.events import Reason
 
@@ -29,8 +29,8 @@ LAYERS = 2
 PARTS = 64
 """Members of a gzip, frames of a zstd. Writers that flush make several; a thousand empty ones are an attack."""
 
-WINDOW = 8 * 1024 * 1024
-"""Bytes that a zstd may look back, and we have to hold: what RFC 9659 allows over HTTP."""
+WINDOW_LOG = 23
+"""Of the bytes that a zstd may look back, and we have to hold: the 8 MB that RFC 9659 allows over HTTP."""
 
 _ZLIB, _GZIP, _RAW = zlib.MAX_WBITS, zlib.MAX_WBITS | 16, -zlib.MAX_WBITS
 
@@ -133,14 +133,10 @@ def _deflated(body: bytes, room: int, wbits: int) -> tuple[bytes, bytes]:
 
 
 def _frame(body: bytes, room: int) -> tuple[bytes, bytes]:
-    """Read twice: the reader can be told to stop, but does not tell the end; the other does, but can't be told."""
-    decompressor = zstandard.ZstdDecompressor(max_window_size=WINDOW)
+    inflate = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: WINDOW_LOG})
     try:
-        with decompressor.stream_reader(body) as reader:
-            _bounded(reader.read(room + 1), room)
-        inflate = decompressor.decompressobj()
-        text = inflate.decompress(body)
-    except zstandard.ZstdError:
+        text = inflate.decompress(body, room + 1)
+    except zstd.ZstdError:
         raise _malformed("zstd") from None
     return text, _rest(inflate, text, room)
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
-import zstandard
+from backports import zstd
 
 from services.ingest.errors import NotImported, Unfinished
 
@@ -20,9 +20,6 @@ STDIN = "-"
 
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 """What packed files begin with. Their names may say so too, or not."""
-
-PACKED = 4096
-"""Bytes of zstd that are unpacked at once: they may be some thousand times as many then."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +51,7 @@ def opened(name: str) -> Iterator[Opened]:
     with file:
         try:
             yield Opened(_unpacked(file), os.stat(name).st_size, file)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        except (EOFError, gzip.BadGzipFile, zlib.error, zstd.ZstdError) as error:
             raise Unfinished(f"{name} is cut short or damaged ({error}): copy it here once more") from None
 
 
@@ -63,45 +60,5 @@ def _unpacked(file: io.BufferedReader) -> BinaryIO:
     if first.startswith(GZIP):
         return cast(BinaryIO, gzip.GzipFile(fileobj=file, mode="rb"))
     if first.startswith(ZSTD):
-        return cast(BinaryIO, io.BufferedReader(_Zstd(file)))
+        return cast(BinaryIO, zstd.ZstdFile(file))
     return file
-
-
-class _Zstd(io.RawIOBase):
-    """The content of a file packed with zstd, all of its frames, with an error where it ends in the middle of one.
-
-    The package's own stream takes a file that is cut short for one that is at its end.
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.file = file
-        self.packed = self.unpacked = b""
-        self.frame: zstandard.ZstdDecompressionObj | None = None
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]  # typeshed has no name for its type
-        while not self.unpacked and self._more():
-            pass
-        count = min(len(buffer), len(self.unpacked))
-        buffer[:count] = self.unpacked[:count]
-        self.unpacked = self.unpacked[count:]
-        return count
-
-    def _more(self) -> bool:
-        """Unpack some; False at the end. Raises EOFError."""
-        packed = self.packed or self.file.read(PACKED)
-        if not packed:
-            if self.frame is not None:
-                raise EOFError("it ends in the middle of a frame")
-            return False
-        self.frame = self.frame or zstandard.ZstdDecompressor().decompressobj()
-        try:
-            self.unpacked = self.frame.decompress(packed)
-        except zstandard.ZstdError as error:
-            raise EOFError(str(error)) from None
-        self.packed = self.frame.unused_data
-        if self.frame.eof:
-            self.frame = None
-        return True
