@@ -1,8 +1,8 @@
-"""The examples of `services/ingest/README.md` work as they stand: each is run as a person would run it.
+"""The examples on the services' own pages work as they stand: each is run as a person would run it.
 
 Before each stands whose events it sends, and their names (or their types, where they have none), as in
-`<!-- tried: user_id:ayse "Order Completed" -->`: these must arrive. All shell examples are one session, in the order of
-the page, since later ones go on with what earlier ones made.
+`<!-- tried: user_id:ayse "Order Completed" -->`: these must arrive. The shell examples of a page are one session, in
+their order, since later ones go on with what earlier ones made.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tests.e2e.temas import Temas, connected
 from tests.servers import Stack
 from tests.waiting import until
 
-PAGE = ROOT / "services" / "ingest" / "README.md"
+PAGES = [ROOT / "services" / service / "README.md" for service in ("ingest", "profile")]
 
 TRIED = re.compile(
     r"^<!-- tried:?(?P<promise>.*) -->\n```(?P<language>\w+)\n(?P<text>(?:.*\n)*?)```$",
@@ -53,6 +53,7 @@ CURL = "fail-with-body\nshow-error\nsilent\n"
 class Example(NamedTuple):
     """`events` are the names of what it sends of `person`, if it sends anything."""
 
+    page: Path
     line: int
     language: str
     text: str
@@ -60,17 +61,17 @@ class Example(NamedTuple):
     events: Sequence[str]
 
 
-def _examples(page: str) -> list[Example]:
+def _examples(page: Path) -> list[Example]:
     found = []
-    for match in TRIED.finditer(page):
-        line = page.count("\n", 0, match.start("text")) + 1
+    text = page.read_text()
+    for match in TRIED.finditer(text):
+        line = text.count("\n", 0, match.start("text")) + 1
         person, *events = shlex.split(match["promise"]) or [""]
-        found.append(Example(line, match["language"], match["text"], person, events))
+        found.append(Example(page, line, match["language"], match["text"], person, events))
     return found
 
 
-EXAMPLES = _examples(PAGE.read_text())
-SHELL = [each for each in EXAMPLES if each.language == "bash"]
+EXAMPLES = [example for page in PAGES for example in _examples(page)]
 OTHERS = [each for each in EXAMPLES if each.language != "bash"]
 
 
@@ -81,16 +82,20 @@ async def temas(stack: Stack) -> AsyncIterator[Temas]:
 
 
 def test_every_example_is_tried_and_shows_by_events_that_no_other_sends() -> None:
-    assert len(BLOCK.findall(PAGE.read_text())) == sum(each.language != "js" for each in EXAMPLES)
+    for page in PAGES:
+        tried = sum(each.page == page and each.language != "js" for each in EXAMPLES)
+        assert len(BLOCK.findall(page.read_text())) == tried, page
     sent = Counter((each.person, event) for each in EXAMPLES for event in each.events)
     assert sent
     assert set(sent.values()) == {1}, sent
 
 
-async def test_the_shell_examples_work_one_after_the_other(temas: Temas, tmp_path: Path) -> None:
-    session = BEGINNING + "".join(f"line={each.line}\n{each.text}" for each in SHELL)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
+async def test_the_shell_examples_work_one_after_the_other(page: Path, temas: Temas, tmp_path: Path) -> None:
+    examples = [each for each in EXAMPLES if each.page == page and each.language == "bash"]
+    session = BEGINNING + "".join(f"line={each.line}\n{each.text}" for each in examples)
     await _run("bash", session, temas.stack, tmp_path)
-    for each in SHELL:
+    for each in examples:
         await _arrived(each, temas)
 
 
