@@ -62,7 +62,10 @@ class Place(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """Whose touchpoints are asked for, by which kinds of identifiers; from `since` on; and only those of this sort."""
+    """Whose touchpoints are asked for, by which kinds of identifiers; from `since` on; and only those of this sort.
+
+    `trait`: only those that said something of it; what they said comes with them, as `word`.
+    """
 
     profile_id: str
     kinds: Collection[str]
@@ -70,6 +73,7 @@ class Asked(NamedTuple):
     channel: str | None = None
     name: str | None = None
     type: str | None = None
+    trait: str | None = None
 
 
 async def add(work: Work, batch: Iterable[Owned], generation: int = 0) -> int:
@@ -128,8 +132,10 @@ async def newest(work: Work, asked: Asked, *, month: int, before: Place, limit: 
         "limit": limit,
         "scan": scan,
         **({} if asked.name is None else {"name": asked.name}),
+        **({} if asked.trait is None else {"trait": asked.trait}),
     }
-    return (await work.execute(_newest(month, by_name=asked.name is not None), wanted)).all()
+    statement = _newest(month, by_name=asked.name is not None, by_trait=asked.trait is not None)
+    return (await work.execute(statement, wanted)).all()
 
 
 def _owners(asked: Asked) -> dict[str, Any]:
@@ -142,12 +148,13 @@ def _owners(asked: Asked) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=1024)
-def _newest(month: int, *, by_name: bool) -> TextClause:
+def _newest(month: int, *, by_name: bool, by_trait: bool) -> TextClause:
     """The statement for one month. The month is written into it: then only its partition is planned for, and locked."""
     # The first moment there is stands in the database as -infinity, and is to be read as what it was.
     first = rfc3339(datetime.min.replace(tzinfo=UTC))
     start = "-infinity" if month == FIRST_MONTH else rfc3339(start_of(month))
     end = "infinity" if month == LAST_MONTH else rfc3339(start_of(month + 1))
+    word = "traits -> CAST(:trait AS text)" if by_trait else "NULL"
     return text(f"""
         WITH owner AS MATERIALIZED (
             SELECT DISTINCT identifier.kind, identifier.value
@@ -160,17 +167,19 @@ def _newest(month: int, *, by_name: bool) -> TextClause:
             SELECT greatest(CAST(:limit AS bigint), :scan / greatest(count(*), 1)) AS size FROM owner
         )
         SELECT greatest(at, '{first}') AS at, touchpoint_id, source, received_at, type, name, channel,
-            CAST(properties AS text) AS properties, CAST(identifiers AS text) AS identifiers, matches, cut
+            CAST(properties AS text) AS properties, CAST(identifiers AS text) AS identifiers,
+            CAST({word} AS text) AS word, matches, cut
         FROM owner CROSS JOIN LATERAL (
             SELECT *, place = (SELECT size FROM share) AS cut
             FROM (
                 SELECT *,
                     (CAST(:channel AS text) IS NULL OR channel = :channel)
-                        AND (CAST(:type AS text) IS NULL OR type = :type) AS matches,
+                        AND (CAST(:type AS text) IS NULL OR type = :type)
+                        {f"AND {word} IS NOT NULL" if by_trait else ""} AS matches,
                     row_number() OVER (ORDER BY at DESC, touchpoint_id DESC, source DESC) AS place
                 FROM timeline
                 WHERE timeline.kind = owner.kind AND timeline.value = owner.value
-                    {"AND timeline.name = :name" if by_name else ""}
+                    {"AND timeline.name = :name" if by_name else ""} {"AND traits IS NOT NULL" if by_trait else ""}
                     AND at >= '{start}' AND at < '{end}' AND at >= :since
                     AND (at, touchpoint_id, source) < (:at, CAST(:id AS text), CAST(:source AS text))
                 ORDER BY at DESC, touchpoint_id DESC, source DESC LIMIT (SELECT size FROM share)
