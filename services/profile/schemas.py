@@ -144,7 +144,7 @@ class TraitHistoryPage(BaseModel):
                         "wins": True,
                     }
                 ],
-                "next": None,
+                "next": "WyIyMDI2LTAzLTAxVDEwOjAwOjAwKzAwOjAwIiwibS0xNyIsIndlYiJd",
                 "removed_before": "2025-01-01T00:00:00.000Z",
             }
         }
@@ -178,7 +178,7 @@ class TraitPage(BaseModel):
                         "touchpoint_id": "m-17",
                     }
                 ],
-                "next": None,
+                "next": "WyJwbGFuIl0",
             }
         }
     )
@@ -217,7 +217,7 @@ class GroupWithCount(GroupBody):
 
 
 class GroupPage(BaseModel):
-    model_config = ConfigDict(json_schema_extra={"example": {"groups": [_GROUP], "next": None}})
+    model_config = ConfigDict(json_schema_extra={"example": {"groups": [_GROUP], "next": "WyJhY21lIl0"}})
 
     groups: list[GroupBody]
     next: str | None
@@ -233,7 +233,7 @@ class GroupMemberPage(BaseModel):
                     {"profile_id": "a30c877f-5eca-5ecc-9f41-530cf45bdc2b", "since": "2026-03-01T10:00:00.000Z"}
                 ],
                 "count": 1,
-                "next": None,
+                "next": "WyJhMzBjODc3Zi01ZWNhLTVlY2MtOWY0MS01MzBjZjQ1YmRjMmIiXQ",
             }
         }
     )

@@ -192,7 +192,8 @@ TIMELINE = Table(
 
 # In which months an identifier has touchpoints, by which channels and of which types: so a page of a merged profile
 # asks only those partitions and identifiers that have something, however many there are. A trigger on `timeline` keeps
-# it: what is inserted there is here, whoever inserted it. 3 ms for 1,000 touchpoints of people who come often, 10 where
+# it: what is inserted there is here, whoever inserted it. What says something of traits is there once more, as the type
+# `traits`: that finds the history of a trait. 3 ms for 1,000 touchpoints of people who come often, 10 where
 # each is somebody new; a month is its number since the year 0, as in domain/periods.py.
 PRESENCE = Table(
     "presence",

@@ -38,8 +38,9 @@ PAGE = text("""
     WHERE group_id > :after ORDER BY group_id LIMIT :limit
 """)
 COUNT = text("SELECT count(*) FROM group_member WHERE group_id = :id")
+# The first moment there is stands in the database as -infinity, and is to be read as what it was.
 MEMBERS = text("""
-    SELECT profile_id, since FROM group_member
+    SELECT profile_id, greatest(since, timestamptz '0001-01-01 00:00+00') AS since FROM group_member
     WHERE group_id = :id AND (CAST(:after AS uuid) IS NULL OR profile_id > CAST(:after AS uuid))
     ORDER BY profile_id LIMIT :limit
 """)

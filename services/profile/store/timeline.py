@@ -53,6 +53,10 @@ MONTHS = text("""
 WALK = text("SELECT set_config('enable_bitmapscan', 'off', true), set_config('enable_seqscan', 'off', true)")
 
 
+TRAITS = "traits"
+"""In `presence`, beside its own type, the type of all that says something of traits: most touchpoints do not."""
+
+
 class Place(NamedTuple):
     """A place in a timeline: what is older than it comes after it."""
 
@@ -64,7 +68,7 @@ class Place(NamedTuple):
 class Asked(NamedTuple):
     """Whose touchpoints are asked for, by which kinds of identifiers; from `since` on; and only those of this sort.
 
-    `trait`: only those that said something of it; what they said comes with them, as `word`.
+    `trait`: only those that say something of it, whatever their channel and type; it comes with them, as `word`.
     """
 
     profile_id: str
@@ -143,7 +147,7 @@ def _owners(asked: Asked) -> dict[str, Any]:
         "profile_id": asked.profile_id,
         "kinds": sorted(asked.kinds),
         "channel": asked.channel,
-        "type": asked.type,
+        "type": asked.type if asked.trait is None else TRAITS,
     }
 
 
@@ -155,6 +159,9 @@ def _newest(month: int, *, by_name: bool, by_trait: bool) -> TextClause:
     start = "-infinity" if month == FIRST_MONTH else rfc3339(start_of(month))
     end = "infinity" if month == LAST_MONTH else rfc3339(start_of(month + 1))
     word = "traits -> CAST(:trait AS text)" if by_trait else "NULL"
+    of_its_sort = """
+        (CAST(:channel AS text) IS NULL OR channel = :channel) AND (CAST(:type AS text) IS NULL OR type = :type)
+    """
     return text(f"""
         WITH owner AS MATERIALIZED (
             SELECT DISTINCT identifier.kind, identifier.value
@@ -172,10 +179,7 @@ def _newest(month: int, *, by_name: bool, by_trait: bool) -> TextClause:
         FROM owner CROSS JOIN LATERAL (
             SELECT *, place = (SELECT size FROM share) AS cut
             FROM (
-                SELECT *,
-                    (CAST(:channel AS text) IS NULL OR channel = :channel)
-                        AND (CAST(:type AS text) IS NULL OR type = :type)
-                        {f"AND {word} IS NOT NULL" if by_trait else ""} AS matches,
+                SELECT *, {f"{word} IS NOT NULL" if by_trait else of_its_sort} AS matches,
                     row_number() OVER (ORDER BY at DESC, touchpoint_id DESC, source DESC) AS place
                 FROM timeline
                 WHERE timeline.kind = owner.kind AND timeline.value = owner.value

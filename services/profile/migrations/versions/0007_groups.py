@@ -1,4 +1,7 @@
-"""Groups: what is known of each, and who is in it; and the words of a trait found without walking a whole timeline."""
+"""Groups: what is known of each, and who is in it; and the words of a trait found without walking a whole timeline.
+
+Where an identifier said something of traits is noted in `presence` as one more type of touchpoint, `traits`.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +27,26 @@ def upgrade() -> None:
         )
     """)
     op.execute("CREATE INDEX group_member_by_group ON group_member (group_id, profile_id)")
-    # What is there already has no words of traits: it is walked once, and nothing is written.
+    # What is there already has hardly any words of traits: it is walked once, and hardly anything is written.
     op.execute("""
         CREATE INDEX timeline_by_trait ON timeline (kind, value, at, touchpoint_id, source) WHERE traits IS NOT NULL
+    """)
+    op.execute("""
+        CREATE OR REPLACE FUNCTION note_presence() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+        BEGIN
+            INSERT INTO presence (kind, value, month, channel, type)
+            SELECT kind, value, month_of(at), channel, type FROM added
+            UNION SELECT kind, value, month_of(at), channel, 'traits' FROM added WHERE traits IS NOT NULL
+            ORDER BY 1, 2, 3, 4, 5
+            ON CONFLICT DO NOTHING;
+            RETURN NULL;
+        END
+        $$
+    """)
+    op.execute("""
+        INSERT INTO presence (kind, value, month, channel, type)
+        SELECT DISTINCT kind, value, month_of(at), channel, 'traits' FROM timeline WHERE traits IS NOT NULL
+        ON CONFLICT DO NOTHING
     """)
 
 
