@@ -70,11 +70,10 @@ Stays = Mapping[str, Stay]
 
 def stated(touchpoint: Touchpoint) -> Stays:
     """What `touchpoint` says of the groups of its owner."""
-    said = Said(touchpoint.at, touchpoint.id, touchpoint.source)
     if (joined := _joined(touchpoint)) is not None:
-        return {joined: Stay(first=said, after=(said,))}
+        return {joined: Stay(first=_said(touchpoint), after=(_said(touchpoint),))}
     if (left := _left(touchpoint)) is not None:
-        return {left: Stay(left=said)}
+        return {left: Stay(left=_said(touchpoint))}
     return {}
 
 
@@ -100,6 +99,10 @@ def _stay(sides: list[Stay]) -> Stay:
         left=left,
         after=tuple(sorted(after)[-KEPT:]),
     )
+
+
+def _said(touchpoint: Touchpoint) -> Said:
+    return Said(touchpoint.at, touchpoint.id, touchpoint.source)
 
 
 def _joined(touchpoint: Touchpoint) -> str | None:
