@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
@@ -21,6 +21,7 @@ from services.profile.domain.segments import rule
 from shared.events import InGroup, Touchpoint
 from shared.identifiers import Identifier
 from tests.builders import after, departed, joined
+from tests.ingest.test_judgement import taken
 from tests.profile import oracle
 from tests.profile.lives import added, identify, stated
 
@@ -169,6 +170,18 @@ def test_what_the_context_says_of_the_person_is_not_the_groups() -> None:
     call = joined("acme", user="u", traits={"email": "u@example.com"}, properties={"name": "Acme"})
     assert described([call])["acme"].traits.keys() == {"name"}
     assert fragment(call, UTC).traits == {}
+
+
+def test_a_clients_group_call_is_read_as_ingest_passes_it_on() -> None:
+    context = {"traits": {"email": "u@example.com"}}
+    call = {"userId": "u", "groupId": 17, "traits": {"name": "Acme", "email": "office@acme.com"}, "context": context}
+    touchpoint = taken({"type": "group", **call})
+    group = described([touchpoint])["17"]
+    assert {name: word.value for name, word in group.traits.items()} == call["traits"]
+    left = taken({"type": "track", "event": "Group Left", "userId": "u", "properties": {"group_id": 17}})
+    assert groups(touchpoint).keys() == {"17"}
+    later = msgspec.structs.replace(left, time=touchpoint.at + timedelta(minutes=1))
+    assert groups(touchpoint, later) == {}
 
 
 # --- any order, any split --------------------------------------------------------------------------------------------
