@@ -28,7 +28,7 @@ from shared.errors import TemasError
 from shared.rule_tree import Tree
 from shared.rule_values import given, opened
 
-PROFILE_VARIABLES = ("traits", "computed", "scores", "stage", "segments", "consent", "channels", "now")
+PROFILE_VARIABLES = ("traits", "computed", "scores", "stage", "segments", "consent", "channels", "groups", "now")
 """What a rule about a customer sees."""
 
 DECISION_VARIABLES = (*PROFILE_VARIABLES, "context", "channel", "placement")
@@ -46,6 +46,7 @@ _TYPES = {
     "segments": cel.Type.List(cel.Type.STRING),
     "consent": _JSON,
     "channels": _JSON,
+    "groups": cel.Type.List(cel.Type.STRING),
     "now": cel.Type.TIMESTAMP,
     "context": _JSON,
     "channel": cel.Type.STRING,

@@ -43,6 +43,7 @@ def touchpoint(
     user: str | None = None,
     anonymous: str | None = None,
     previous: str | None = None,
+    group: str | None = None,
     at: datetime = START,
     received_at: datetime | None = None,
     id: str | None = None,
@@ -58,7 +59,7 @@ def touchpoint(
         anonymous = "a-1"
     content = (kind, name, user, anonymous, previous, at, source, channel, traits, properties, context, external_ids)
     return Touchpoint(
-        id=id or message_id(*content),
+        id=id or message_id(*content, *(() if group is None else (group,))),
         source=source,
         time=at,
         subject=user or anonymous,
@@ -68,6 +69,7 @@ def touchpoint(
             user_id=user,
             anonymous_id=anonymous,
             previous_id=previous,
+            group_id=group,
             received_at=received_at or at,
             channel=channel,
             traits=dict(traits or {}),
@@ -91,6 +93,16 @@ def viewed(page: str = "Home", **rest: Any) -> Touchpoint:
 def aliased(previous: str, user: str, **rest: Any) -> Touchpoint:
     """The statement that `previous` and `user` are one person."""
     return touchpoint(None, kind="alias", user=user, previous=previous, **rest)
+
+
+def joined(group: str, **rest: Any) -> Touchpoint:
+    """The statement that somebody is in `group`; its own traits are among `properties`, where ingest puts them."""
+    return touchpoint(None, kind="group", group=group, **rest)
+
+
+def departed(group: Any, **rest: Any) -> Touchpoint:
+    """The statement that somebody has left `group`."""
+    return touchpoint("Group Left", properties={"group_id": group}, **rest)
 
 
 def ordered(total: float = 10.0, *, order: str = "o-1", user: str | None = "u-1", **rest: Any) -> Touchpoint:

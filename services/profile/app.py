@@ -17,11 +17,13 @@ from services.profile.consumer import stream
 from services.profile.publisher import Backlog, ProfilePublisher, SegmentFiller, Timekeeper
 from services.profile.service.absorbing import Profiles
 from services.profile.service.explaining import Explaining
+from services.profile.service.groups import Groups
 from services.profile.service.publishing import Publications
 from services.profile.service.reading import Reading
 from services.profile.service.ruling import Rulings
 from services.profile.service.segments import Segments
 from services.profile.service.timekeeping import Timekeeping
+from services.profile.service.traits import TraitHistory
 from services.profile.settings import SERVICE, Settings
 from shared import topics
 from shared.clock import Clock, system_clock
@@ -67,6 +69,8 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
             explaining=Explaining(settings.limits),
             rulings=Rulings(profiles, clock),
             segments=segments,
+            groups=Groups(),
+            traits=TraitHistory(),
             patience=settings.patience,
         )
 

@@ -3,7 +3,8 @@
 TemasError
 ├── NotFound
 │   ├── ProfileNotFound      404 profile_not_found
-│   └── SegmentNotFound      404 segment_not_found
+│   ├── SegmentNotFound      404 segment_not_found
+│   └── GroupNotFound        404 group_not_found
 ├── NotTogether              409 not_merged: there is nothing to take apart
 ├── Together                 409 already_merged: they are one profile, and not by a ruling
 ├── Contradicted             409 ruling_contradicted: a split stands in the way of the merge; `details` name it
@@ -31,6 +32,13 @@ class SegmentNotFound(NotFound):
 
     def __init__(self, segment_id: str) -> None:
         super().__init__(f"there is no segment {segment_id!r}: PUT /v1/segments/{segment_id} makes it")
+
+
+class GroupNotFound(NotFound):
+    code = "group_not_found"
+
+    def __init__(self, group_id: str) -> None:
+        super().__init__(f"there is no group {group_id!r}: a group call about it makes it")
 
 
 class NotTogether(TemasError):

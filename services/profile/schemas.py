@@ -113,6 +113,136 @@ class TimelinePage(BaseModel):
     )
 
 
+class WordBody(BaseModel):
+    """What one touchpoint said of a trait. Null takes it back."""
+
+    value: Any
+    at: str
+    source: str
+    touchpoint_id: str
+
+
+class TraitWord(WordBody):
+    channel: str
+    wins: bool = Field(description="Whether this is the last word of all, the one that the profile shows.")
+
+
+class TraitHistoryPage(BaseModel):
+    """Newest first. Only `next` says whether there is more: a page that asks for what is rare may not be full."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "trait": "plan",
+                "words": [
+                    {
+                        "value": "pro",
+                        "at": "2026-03-01T10:00:00.000Z",
+                        "source": "web",
+                        "touchpoint_id": "m-17",
+                        "channel": "web",
+                        "wins": True,
+                    }
+                ],
+                "next": "WyIyMDI2LTAzLTAxVDEwOjAwOjAwKzAwOjAwIiwibS0xNyIsIndlYiJd",
+                "removed_before": "2025-01-01T00:00:00.000Z",
+            }
+        }
+    )
+
+    trait: str
+    words: list[TraitWord]
+    next: str | None
+    removed_before: str | None = Field(
+        description="Where something of this person was removed from the timeline because of its age: what was said "
+        "before this moment does not show. It still counts: a trait may have its value from then."
+    )
+
+
+class PresentTrait(WordBody):
+    trait: str
+
+
+class TraitPage(BaseModel):
+    """By name. A trait that was taken back is there, too, with null: somebody said so."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "traits": [
+                    {
+                        "trait": "plan",
+                        "value": "pro",
+                        "at": "2026-03-01T10:00:00.000Z",
+                        "source": "web",
+                        "touchpoint_id": "m-17",
+                    }
+                ],
+                "next": "WyJwbGFuIl0",
+            }
+        }
+    )
+
+    traits: list[PresentTrait]
+    next: str | None
+
+
+# --- groups ----------------------------------------------------------------------------------------------------------
+
+_GROUP: Any = {
+    "group_id": "acme",
+    "traits": {
+        "name": {"value": "Acme", "at": "2026-03-01T10:00:00.000Z", "source": "web", "touchpoint_id": "m-17"},
+    },
+    "calls": 3,
+    "first_at": "2026-03-01T10:00:00.000Z",
+    "last_at": "2026-03-03T09:30:00.000Z",
+}
+
+
+class GroupBody(BaseModel):
+    """What the group calls of everybody say of a group itself."""
+
+    group_id: str
+    traits: dict[str, WordBody]
+    calls: int = Field(description="How many group calls it is made of.")
+    first_at: str
+    last_at: str
+
+
+class GroupWithCount(GroupBody):
+    model_config = ConfigDict(json_schema_extra={"example": {**_GROUP, "members": 2}})
+
+    members: int = Field(description="How many profiles are in it now.")
+
+
+class GroupPage(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"example": {"groups": [_GROUP], "next": "WyJhY21lIl0"}})
+
+    groups: list[GroupBody]
+    next: str | None
+
+
+class GroupMemberPage(BaseModel):
+    """By profile id. Several identifiers of one person are one."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "profiles": [
+                    {"profile_id": "a30c877f-5eca-5ecc-9f41-530cf45bdc2b", "since": "2026-03-01T10:00:00.000Z"}
+                ],
+                "count": 1,
+                "next": "WyJhMzBjODc3Zi01ZWNhLTVlY2MtOWY0MS01MzBjZjQ1YmRjMmIiXQ",
+            }
+        }
+    )
+
+    profiles: list[Member]
+    count: int
+    next: str | None
+
+
 # --- identities ------------------------------------------------------------------------------------------------------
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500, pattern=TEXT)]

@@ -10,7 +10,7 @@ import pytest
 
 from services.personalize.domain.customers import Exposure, Request
 from services.personalize.domain.offers import Cap, Offer
-from shared.events import Consent, InSegment, ShownScores, Stage, Touchpoints, Trait, View
+from shared.events import Consent, InGroup, InSegment, ShownScores, Stage, Touchpoints, Trait, View
 from tests.builders import START, after
 from tests.personalize.questions import decided, offer, request
 
@@ -61,6 +61,7 @@ BUYER = view(
     computed={"order_count": 2, "order_value": 40.0, "last_order_at": "2026-02-20T00:00:00.000Z"},
     touchpoints=Touchpoints(count=9, channels={"web": 9}),
     segments=(InSegment("vip", EARLIER),),
+    groups=(InGroup("acme", EARLIER),),
     stage=Stage("maintain", EARLIER),
     scores=ShownScores(engagement=50.0, churn_risk=0.2),
 )
@@ -72,6 +73,7 @@ BUYER = view(
         "computed.order_count >= 2 && computed.touchpoint_count == 9",
         'traits.plan == "pro"',
         '"vip" in segments && stage == "maintain"',
+        '"acme" in groups && size(groups) == 1',
         "scores.churn_risk < 0.5",
         'channels.web > 3 && channel == "web" && placement == "home"',
         'context.page == "cart"',
@@ -94,8 +96,8 @@ def test_what_is_unknown_counts_as_no(rule: str) -> None:
     assert (found, "unknown" in (reason or "")) == ("eligibility", True)
 
 
-def test_a_stranger_has_ordered_nothing_and_is_in_no_segment() -> None:
-    rule = 'computed.order_count == 0 && size(segments) == 0 && stage == ""'
+def test_a_stranger_has_ordered_nothing_and_is_in_no_segment_and_no_group() -> None:
+    rule = 'computed.order_count == 0 && size(segments) == 0 && size(groups) == 0 && stage == ""'
     assert gate(offer(eligibility=rule)) == (None, None)
 
 

@@ -160,3 +160,22 @@ def worth(touchpoint: Touchpoint) -> Decimal:
     properties = touchpoint.properties()
     text = str(properties.get("total", properties.get("value")))
     return Decimal(text) if re.fullmatch(r"[\d.]+", text) else Decimal(0)
+
+
+def groups(life: Iterable[Touchpoint], most: int) -> dict[str, Any]:
+    """The groups that the touchpoints of one person leave them in, each with since when; `most` words tell that."""
+    words: dict[str, list[tuple[Any, bool]]] = {}
+    for each in sorted(life, key=lambda each: (each.at, each.id, each.source)):
+        if each.data.type == "group":
+            words.setdefault(str(each.data.group_id), []).append((each.at, True))
+        elif each.data.name == "Group Left":
+            words.setdefault(each.properties()["group_id"], []).append((each.at, False))
+    found: dict[str, Any] = {}
+    for group, said in words.items():
+        run: list[Any] = []
+        for at, joins in said:
+            run = [*run, at] if joins else []
+        came_back = any(joins for _, joins in said[: len(said) - len(run)])
+        if run:
+            found[group] = run[-most:][0] if came_back else run[0]
+    return found

@@ -79,7 +79,7 @@ def root(request: Request, view: View | None) -> str:
 
 def facts(request: Request, view: View | None, now: datetime) -> Facts:
     """What eligibility rules may ask about. What is not known is absent, so that a rule about it is unknown; a visitor
-    without a profile has ordered nothing and is in no stage and no segment."""
+    without a profile has ordered nothing and is in no stage, no segment and no group."""
     view = view if view is not None else View(profile_id="", version=0)
     return {
         "traits": {name: trait.value for name, trait in view.traits.items()},
@@ -94,6 +94,7 @@ def facts(request: Request, view: View | None, now: datetime) -> Facts:
         "segments": [segment.id for segment in view.segments],
         "consent": msgspec.to_builtins(view.consent),
         "channels": view.touchpoints.channels,
+        "groups": [group.id for group in view.groups],
         "now": now,
         "context": request.context,
         "channel": request.channel,

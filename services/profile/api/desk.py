@@ -9,9 +9,11 @@ from typing import Annotated, TypeVar
 from fastapi import Depends, Request
 
 from services.profile.service.explaining import Explaining
+from services.profile.service.groups import Groups
 from services.profile.service.reading import Reading
 from services.profile.service.ruling import Rulings
 from services.profile.service.segments import Segments
+from services.profile.service.traits import TraitHistory
 from shared.db import Database, Work
 
 T = TypeVar("T")
@@ -26,6 +28,8 @@ class Desk:
     explaining: Explaining
     rulings: Rulings
     segments: Segments
+    groups: Groups
+    traits: TraitHistory
     patience: float
 
     async def run(self, use: Callable[[Work], Awaitable[T]]) -> T:

@@ -14,8 +14,9 @@ from datetime import tzinfo
 
 import msgspec
 
-from services.profile.domain import consent, orders, traits
+from services.profile.domain import consent, groups, orders, traits
 from services.profile.domain.consent import Consents
+from services.profile.domain.groups import Stays
 from services.profile.domain.identity import Owned
 from services.profile.domain.orders import Orders
 from services.profile.domain.traits import Traits
@@ -38,6 +39,7 @@ class Fragment(msgspec.Struct, frozen=True, omit_defaults=True):
     last: When | None = None
     traits: Traits = {}
     consent: Consents = {}
+    groups: Stays = {}
     orders: Orders = orders.NONE
 
     @property
@@ -62,6 +64,7 @@ def fragment(touchpoint: Touchpoint, zone: tzinfo) -> Fragment:
         last=when,
         traits=traits.claimed(touchpoint),
         consent=consent.stated(touchpoint),
+        groups=groups.stated(touchpoint),
         orders=orders.placed(touchpoint, zone),
     )
 
@@ -78,6 +81,7 @@ def fold(sides: Iterable[Fragment]) -> Fragment:
         last=latest(*(side.last for side in sides)),
         traits=traits.fold(side.traits for side in sides),
         consent=consent.fold(side.consent for side in sides),
+        groups=groups.fold(side.groups for side in sides),
         orders=orders.fold(side.orders for side in sides),
     )
 

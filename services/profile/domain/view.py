@@ -14,9 +14,10 @@ import msgspec
 from services.profile.domain.consent import Consents
 from services.profile.domain.fragment import REFERRAL, Fragment
 from services.profile.domain.graph import Standing, root
+from services.profile.domain.groups import Stays
 from services.profile.domain.traits import Traits
 from shared.clock import rfc3339
-from shared.events import Consent, KnownIdentifier, ShownScores, Touchpoints, Trait, View
+from shared.events import Consent, InGroup, KnownIdentifier, ShownScores, Touchpoints, Trait, View
 
 Facts = dict[str, Any]
 """What rules see: each variable's JSON value, and the datetime `now`."""
@@ -48,6 +49,7 @@ def view(
             last_at=None if known.last is None else rfc3339(known.last.at),
             channels=dict(sorted(known.channels.items())),
         ),
+        groups=_groups(known.groups),
         consent=_consent(known.consent),
         scores=scores,
     )
@@ -67,6 +69,7 @@ def facts(seen: View, known: Fragment, now: datetime) -> Facts:
         "scores": _present(seen.scores) if seen.scores is not None else {},
         "consent": msgspec.to_builtins(seen.consent),
         "channels": seen.touchpoints.channels,
+        "groups": [group.id for group in seen.groups],
         "now": now,
     }
 
@@ -77,6 +80,12 @@ def _traits(traits: Traits) -> dict[str, Trait]:
         for name, word in sorted(traits.items())
         if word.value is not None
     }
+
+
+def _groups(stays: Stays) -> tuple[InGroup, ...]:
+    return tuple(
+        InGroup(group_id, rfc3339(stay.since)) for group_id, stay in sorted(stays.items()) if stay.since is not None
+    )
 
 
 def _consent(consents: Consents) -> dict[str, dict[str, Consent]]:

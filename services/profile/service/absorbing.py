@@ -7,9 +7,10 @@ from datetime import datetime, tzinfo
 
 from services.profile import metrics
 from services.profile.domain import fragment, graph, identity, linking
+from services.profile.domain.groups import described
 from services.profile.domain.identity import Statements
 from services.profile.domain.linking import Heard, Move, Places
-from services.profile.store import components, fragments, identities, profiles, rulings, scores, timeline
+from services.profile.store import components, fragments, groups, identities, profiles, rulings, scores, timeline
 from shared.clock import Clock
 from shared.db import Work
 from shared.events import Scored, ShownScores, Touchpoint, Valuation
@@ -37,6 +38,8 @@ class Profiles:
         await fragments.add(work, additions)
         added = await timeline.add(work, owned)
         await self._relate(work, heard, known, additions.keys())
+        # Last, so that what a whole company shares is locked for the shortest time.
+        await groups.add(work, described(batch))
         metrics.ABSORBED.inc(len(batch))
         metrics.TIMELINE_LATE.inc(len(batch) - added)  # each is new, so nothing else keeps one out
         metrics.BLOCKED.inc(sum(len(each.blocked) for each in owned))

@@ -17,7 +17,7 @@ from sqlalchemy import Row
 from services.profile import metrics
 from services.profile.domain import segments as rules
 from services.profile.domain.publication import Known, Publication, published
-from services.profile.store import known, profiles, segments
+from services.profile.store import groups, known, profiles, segments
 from services.profile.store.profiles import Claimed
 from shared.clock import Clock
 from shared.db import Work
@@ -66,6 +66,7 @@ class Publications:
         await profiles.write(work, publications)
         before = {each.profile_id: each.segments for each, _ in everything}
         await segments.change(work, before, publications)
+        await groups.change(work, publications)
         await segments.put_signals(work, [signal for each in publications for signal in each.signals])
         metrics.UNKNOWN.inc(sum(each.unknown for each in publications))
         pairs = zip(publications, (digest for _, digest in everything), strict=True)

@@ -81,13 +81,13 @@ class Reading:
         since = max(asked.since, removed or asked.since)
         wanted = Asked(found.profile_id, NAMED, since, asked.channel, asked.name, asked.type)
         page = await history.page(work, wanted, before=before, limit=limit)
-        return Leaf(page, removed if removed is not None and _was_there(found, removed) else None)
+        return Leaf(page, shown_removal(found, removed))
 
 
-def _was_there(found: Found, moment: datetime) -> bool:
-    """Whether anything of this person is from before `moment`."""
+def shown_removal(found: Found, removed: datetime | None) -> datetime | None:
+    """The moment `removed`, before which retention has removed everything, where anything of this person is older."""
     first = msgspec.json.decode(found.body, type=_First).touchpoints.first_at if found.body else None
-    return first is not None and first < rfc3339(moment)
+    return removed if removed is not None and first is not None and first < rfc3339(removed) else None
 
 
 async def found_profile(work: Work, identifier: Identifier) -> Found:

@@ -53,6 +53,10 @@ MONTHS = text("""
 WALK = text("SELECT set_config('enable_bitmapscan', 'off', true), set_config('enable_seqscan', 'off', true)")
 
 
+TRAITS = "traits"
+"""In `presence`, beside its own type, the type of all that says something of traits: most touchpoints do not."""
+
+
 class Place(NamedTuple):
     """A place in a timeline: what is older than it comes after it."""
 
@@ -62,7 +66,10 @@ class Place(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """Whose touchpoints are asked for, by which kinds of identifiers; from `since` on; and only those of this sort."""
+    """Whose touchpoints are asked for, by which kinds of identifiers; from `since` on; and only those of this sort.
+
+    `trait`: only those that say something of it, whatever their channel and type; it comes with them, as `word`.
+    """
 
     profile_id: str
     kinds: Collection[str]
@@ -70,6 +77,7 @@ class Asked(NamedTuple):
     channel: str | None = None
     name: str | None = None
     type: str | None = None
+    trait: str | None = None
 
 
 async def add(work: Work, batch: Iterable[Owned], generation: int = 0) -> int:
@@ -128,8 +136,10 @@ async def newest(work: Work, asked: Asked, *, month: int, before: Place, limit: 
         "limit": limit,
         "scan": scan,
         **({} if asked.name is None else {"name": asked.name}),
+        **({} if asked.trait is None else {"trait": asked.trait}),
     }
-    return (await work.execute(_newest(month, by_name=asked.name is not None), wanted)).all()
+    statement = _newest(month, by_name=asked.name is not None, by_trait=asked.trait is not None)
+    return (await work.execute(statement, wanted)).all()
 
 
 def _owners(asked: Asked) -> dict[str, Any]:
@@ -137,17 +147,21 @@ def _owners(asked: Asked) -> dict[str, Any]:
         "profile_id": asked.profile_id,
         "kinds": sorted(asked.kinds),
         "channel": asked.channel,
-        "type": asked.type,
+        "type": asked.type if asked.trait is None else TRAITS,
     }
 
 
 @lru_cache(maxsize=1024)
-def _newest(month: int, *, by_name: bool) -> TextClause:
+def _newest(month: int, *, by_name: bool, by_trait: bool) -> TextClause:
     """The statement for one month. The month is written into it: then only its partition is planned for, and locked."""
     # The first moment there is stands in the database as -infinity, and is to be read as what it was.
     first = rfc3339(datetime.min.replace(tzinfo=UTC))
     start = "-infinity" if month == FIRST_MONTH else rfc3339(start_of(month))
     end = "infinity" if month == LAST_MONTH else rfc3339(start_of(month + 1))
+    word = "traits -> CAST(:trait AS text)" if by_trait else "NULL"
+    of_its_sort = """
+        (CAST(:channel AS text) IS NULL OR channel = :channel) AND (CAST(:type AS text) IS NULL OR type = :type)
+    """
     return text(f"""
         WITH owner AS MATERIALIZED (
             SELECT DISTINCT identifier.kind, identifier.value
@@ -160,17 +174,16 @@ def _newest(month: int, *, by_name: bool) -> TextClause:
             SELECT greatest(CAST(:limit AS bigint), :scan / greatest(count(*), 1)) AS size FROM owner
         )
         SELECT greatest(at, '{first}') AS at, touchpoint_id, source, received_at, type, name, channel,
-            CAST(properties AS text) AS properties, CAST(identifiers AS text) AS identifiers, matches, cut
+            CAST(properties AS text) AS properties, CAST(identifiers AS text) AS identifiers,
+            CAST({word} AS text) AS word, matches, cut
         FROM owner CROSS JOIN LATERAL (
             SELECT *, place = (SELECT size FROM share) AS cut
             FROM (
-                SELECT *,
-                    (CAST(:channel AS text) IS NULL OR channel = :channel)
-                        AND (CAST(:type AS text) IS NULL OR type = :type) AS matches,
+                SELECT *, {f"{word} IS NOT NULL" if by_trait else of_its_sort} AS matches,
                     row_number() OVER (ORDER BY at DESC, touchpoint_id DESC, source DESC) AS place
                 FROM timeline
                 WHERE timeline.kind = owner.kind AND timeline.value = owner.value
-                    {"AND timeline.name = :name" if by_name else ""}
+                    {"AND timeline.name = :name" if by_name else ""} {"AND traits IS NOT NULL" if by_trait else ""}
                     AND at >= '{start}' AND at < '{end}' AND at >= :since
                     AND (at, touchpoint_id, source) < (:at, CAST(:id AS text), CAST(:source AS text))
                 ORDER BY at DESC, touchpoint_id DESC, source DESC LIMIT (SELECT size FROM share)
