@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -25,6 +25,8 @@ from typing import Any
 from cel_expr_python import cel
 
 from shared.errors import TemasError
+from shared.rule_cost import LIMIT, cost
+from shared.rule_time import Meeting, Problem, Timing, Turn, met, timing, turned
 from shared.rule_tree import Tree
 from shared.rule_values import given, opened
 
@@ -61,16 +63,27 @@ class RuleRefused(TemasError):
     code = "rule_refused"
 
 
+class RuleTooCostly(RuleRefused):
+    """A rule that could take too long for somebody. `details`: its `cost` and the `limit`, both in steps."""
+
+    code = "rule_too_costly"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Rule:
     """A compiled rule. `reads`: the facts it depends on, as `variable.field...` or, where it can't be told, `variable`.
 
-    While none of those changed, and `now` is not among them, the rule's answer has not changed either.
+    While none of those changed, and `now` is not among them, the rule's answer has not changed either; where `now` is,
+    not before `next_change`. `cost`: the steps that it takes at most, see shared/rule_cost.py.
     """
 
     text: str
     reads: frozenset[str]
+    cost: int
     expression: Any = field(repr=False)
+    meetings: tuple[tuple[Any, Any, Meeting], ...] = field(repr=False, default=())
+    turns: tuple[tuple[Any, Turn], ...] = field(repr=False, default=())
+    problems: tuple[Problem, ...] = ()
 
 
 def compile_rule(text: str, *, variables: Collection[str], path: str = "rule") -> Rule:
@@ -82,7 +95,21 @@ def compile_rule(text: str, *, variables: Collection[str], path: str = "rule") -
     if expression.return_type() not in (cel.Type.BOOL, cel.Type.DYN):
         kind = expression.return_type().name().lower()
         raise _refused(path, [(1, 1, f"a rule must come out as true or false, this one comes out as {kind}")])
-    return Rule(text, tree.reads(variables), expression)
+    steps = cost(tree)
+    if steps > LIMIT:
+        raise _too_costly(path, steps)
+    return _timed(Rule(text, tree.reads(variables), steps, expression), timing(tree))
+
+
+def _timed(rule: Rule, times: Timing) -> Rule:
+    """`rule` with its places that change by time, each compiled by itself."""
+    compiled = _environment(frozenset(_TYPES)).deserialize
+    return replace(
+        rule,
+        meetings=tuple((compiled(each.left), compiled(each.right), each) for each in times.meetings),
+        turns=tuple((compiled(each.date), each) for each in times.turns),
+        problems=times.problems,
+    )
 
 
 def _compiled(text: str, variables: frozenset[str], path: str) -> tuple[Any, Tree]:
@@ -108,10 +135,14 @@ def holding(rules: Mapping[str, Rule], facts: Mapping[str, Any]) -> dict[str, bo
     Compiled together as one list expression they would take half of that, until somebody has one trait too few: then
     the list is spoilt and costs double. It is not worth a second path.
     """
-    activation = _environment(frozenset(_TYPES)).Activation(
+    activation = _activation(facts)
+    return {name: _holds(rule.expression, activation) for name, rule in rules.items()}
+
+
+def _activation(facts: Mapping[str, Any]) -> Any:
+    return _environment(frozenset(_TYPES)).Activation(
         {name: value if isinstance(value, datetime) else given(value) for name, value in facts.items()}
     )
-    return {name: _holds(rule.expression, activation) for name, rule in rules.items()}
 
 
 def _holds(expression: Any, activation: Any) -> bool | None:
@@ -120,6 +151,44 @@ def _holds(expression: Any, activation: Any) -> bool | None:
     except RuntimeError:  # CEL's own word for "too many iterations"
         return None
     return answer if isinstance(answer, bool) else None
+
+
+# --- passing of time -------------------------------------------------------------------------------------------------
+
+
+def require_foreseeable(rule: Rule, *, path: str = "rule") -> None:
+    """Refuse a rule that uses `now` so that it does not tell when it changes. Raises RuleRefused, with each place."""
+    if rule.problems:
+        raise _refused(path, [(*_place(rule.text, each.offset), each.why) for each in rule.problems])
+
+
+def next_change(rules: Iterable[Rule], facts: Mapping[str, Any]) -> datetime | None:
+    """The first moment past the `now` of `facts` at which one of `rules` may come out otherwise with the same facts.
+
+    None: never. Perhaps none does then; but none does before. What can't be known now can't be known by time either.
+    Rules with problems (`require_foreseeable`) are taken as far as they can be foreseen. It is a whole millisecond.
+    """
+    timed = [rule for rule in rules if rule.meetings or rule.turns]
+    if not timed:
+        return None
+    return min((moment for moment in _changes(timed, facts) if moment is not None), default=None)
+
+
+def _changes(rules: Iterable[Rule], facts: Mapping[str, Any]) -> Iterator[datetime | None]:
+    activation, now = _activation(facts), facts["now"]
+    for rule in rules:
+        for left, right, meeting in rule.meetings:
+            yield met(_time(left, activation), _time(right, activation), meeting.pace, now)
+        for date, turn in rule.turns:
+            yield turned(_time(date, activation), turn, now)
+
+
+def _time(expression: Any, activation: Any) -> Any:
+    """What a side comes out as, text as the moment that it stands for; None where it can't be known."""
+    try:
+        return _moment(expression.eval(activation).value())
+    except (RuntimeError, ValueError, OverflowError):
+        return None
 
 
 # --- expressions -----------------------------------------------------------------------------------------------------
@@ -255,3 +324,19 @@ def _refused(path: str, problems: list[tuple[int, int, str]]) -> RuleRefused:
         f"{path} is no rule: line {line}, column {column}: {what}",
         details=[{"path": path, "line": at, "column": where, "message": why} for at, where, why in problems],
     )
+
+
+def _too_costly(path: str, steps: int) -> RuleTooCostly:
+    told = (
+        f"it may take {steps:,} steps for one person, and {LIMIT:,} are allowed: use fewer loops inside loops, or fewer"
+    )
+    return RuleTooCostly(
+        f"{path} is too costly: {told} terms in them",
+        details=[{"path": path, "code": RuleTooCostly.code, "cost": steps, "limit": LIMIT}],
+    )
+
+
+def _place(text: str, offset: int) -> tuple[int, int]:
+    """The line and the column, from 1, of what has so many characters before it."""
+    before = text[:offset]
+    return before.count("\n") + 1, offset - (before.rfind("\n") + 1) + 1
