@@ -48,10 +48,15 @@ def cost(tree: Tree) -> int:
 
 def _cost(tree: Tree, node: Node, depth: int) -> int:
     inside = depth + (node.kind == LOOP)
-    whole = _price(tree, node) * min(LENGTH**depth, ROUNDS)
+    whole = _price(tree, node) * _rounds(depth)
     for field, part in node.numbered():
         whole += _cost(tree, part, depth if node.kind == LOOP and field == _RANGE else inside)
     return whole
+
+
+def _rounds(depth: int) -> int:
+    """How often what is so many loops deep is evaluated."""
+    return ROUNDS if depth > 1 else LENGTH if depth else 1
 
 
 def _price(tree: Tree, node: Node) -> int:

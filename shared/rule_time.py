@@ -12,12 +12,12 @@ Where `now` is used otherwise nobody can say when to look again: those places ar
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from functools import lru_cache
-from typing import Literal
-from zoneinfo import ZoneInfo
+from typing import Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from shared.rule_tree import CALL, CONSTANT, IDENT, Node, Tree
 
@@ -32,7 +32,6 @@ UNITS: dict[str, Literal["day", "hour"]] = {**dict.fromkeys(DAY_PARTS, "day"), "
 TOO_FINE = frozenset({"getMinutes", "getSeconds", "getMilliseconds"})
 
 MILLISECOND = timedelta(milliseconds=1)
-HALF_HOUR = timedelta(minutes=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +82,7 @@ def timing(tree: Tree) -> Timing:
 # --- when ------------------------------------------------------------------------------------------------------------
 
 
-def met(left: object, right: object, pace: int, now: datetime) -> datetime | None:
+def met(left: Any, right: Any, pace: int, now: datetime) -> datetime | None:
     """When the sides of a comparison, at present `left` and `right`, meet; None where they never will, or are no times.
 
     left + pace * t = right, for t from now on.
@@ -91,12 +90,12 @@ def met(left: object, right: object, pace: int, now: datetime) -> datetime | Non
     if not _same_kind(left, right):
         return None
     try:
-        return _first_look(now + (right - left) / pace, now)  # type: ignore[operator]
+        return _first_look(now + (right - left) / pace, now)
     except OverflowError:  # past the last day of the calendar
         return None
 
 
-def turned(date: object, turn: Turn, now: datetime) -> datetime | None:
+def turned(date: Any, turn: Turn, now: datetime) -> datetime | None:
     """When the part of `date`, which moves as `now` does, is another; None where it is no date."""
     if not isinstance(date, datetime):
         return None
@@ -108,7 +107,7 @@ def turned(date: object, turn: Turn, now: datetime) -> datetime | None:
         return None
 
 
-def _same_kind(left: object, right: object) -> bool:
+def _same_kind(left: Any, right: Any) -> bool:
     return any(isinstance(left, kind) and isinstance(right, kind) for kind in (datetime, timedelta))
 
 
@@ -130,12 +129,9 @@ def _next_day(here: datetime) -> datetime:
 
 
 def _next_hour(here: datetime) -> datetime:
-    """When the hour may be another where `here` is, in UTC: clocks are put forward and back at half hours of UTC."""
+    """The end of the hour where `here` is, in UTC. Clocks are put forward and back at the end of an hour."""
     into = timedelta(minutes=here.minute, seconds=here.second, microseconds=here.microsecond)
-    passed = here.astimezone(UTC)
-    half = passed.replace(minute=passed.minute // 30 * 30, second=0, microsecond=0) + HALF_HOUR
-    full = passed - into + timedelta(hours=1)
-    return full if isinstance(here.tzinfo, timezone) else min(full, half)
+    return here.astimezone(UTC) - into + timedelta(hours=1)
 
 
 # --- where -----------------------------------------------------------------------------------------------------------
@@ -161,15 +157,15 @@ class _Reader:
         else:
             self._read_all(node.parts())
 
-    def _read_all(self, nodes: Iterator[Node] | list[Node]) -> None:
+    def _read_all(self, nodes: Iterable[Node]) -> None:
         for node in nodes:
             self.read(node)
 
     def _comparison(self, node: Node) -> None:
         left, right = node.parts()
-        paces, still = zip(_pace(left), _pace(right), strict=True)
-        self._read_all([each for side in still for each in side])
-        pace = paces[0] - paces[1]
+        (faster, here), (slower, there) = _pace(left), _pace(right)
+        self._read_all([*here, *there])
+        pace = faster - slower
         if pace == 0:
             return
         if node.name in EQUALITIES:
@@ -228,9 +224,7 @@ def _zone_named(name: str) -> tzinfo | None:
             offset = timedelta(hours=int(hours), minutes=int(minutes))
             return timezone(-offset if name[:1] == "-" else offset)
         return ZoneInfo(name)
-    except (ValueError, OSError):  # ZoneInfo's own error is a KeyError for a name that it does not know
-        return None
-    except KeyError:
+    except (ValueError, OSError, ZoneInfoNotFoundError):
         return None
 
 
