@@ -16,8 +16,9 @@ from sqlalchemy import Row
 
 from services.profile import metrics
 from services.profile.domain import segments as rules
+from services.profile.domain.counts import hour_of
 from services.profile.domain.publication import Known, Publication, published
-from services.profile.store import known, profiles, segments
+from services.profile.store import counts, known, profiles, segments
 from services.profile.store.profiles import Claimed
 from shared.clock import Clock
 from shared.db import Work
@@ -65,7 +66,8 @@ class Publications:
 
         await profiles.write(work, publications)
         before = {each.profile_id: each.segments for each, _ in everything}
-        await segments.change(work, before, publications)
+        moved = await segments.change(work, before, publications)
+        await counts.add(work, moved, hour_of(now))
         await segments.put_signals(work, [signal for each in publications for signal in each.signals])
         metrics.UNKNOWN.inc(sum(each.unknown for each in publications))
         pairs = zip(publications, (digest for _, digest in everything), strict=True)
@@ -115,7 +117,7 @@ def _compiled(texts: Mapping[str, str]) -> dict[str, Rule]:
 def _usable(segment_id: str, text: str) -> Rule | None:
     """A saved rule, or None where this version of us no longer takes it: that must not stop everybody's publication."""
     try:
-        return rules.rule(text)
+        return rules.saved(text)
     except RuleRefused:
         log.warning("the rule of a saved segment is refused: it holds for nobody", segment=segment_id)
         return None
