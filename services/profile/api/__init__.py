@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Depends
 from pydantic import SecretStr
 
-from services.profile.api import identities, profiles, segments
+from services.profile.api import identities, personas, profiles, segments
 from shared.auth import secret_required
 from shared.http import Refusal
 
@@ -19,4 +19,5 @@ def router(secret_key: SecretStr) -> APIRouter:
     whole.include_router(identities.router)  # before the profile itself: its path takes everything
     whole.include_router(profiles.router)
     whole.include_router(segments.router)
+    whole.include_router(personas.router)
     return whole

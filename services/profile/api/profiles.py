@@ -62,11 +62,11 @@ async def timeline(
     until: Annotated[Moment, Query(alias="to", description="Only what happened before that.")] = None,
 ) -> TimelinePage:
     identifier = identifier_in(person)
-    asked = Filter(since=EVER if since is None else _utc(since, "from"), channel=channel, name=name, type=type)
+    asked = Filter(since=EVER if since is None else utc(since, "from"), channel=channel, name=name, type=type)
     before = Place(*place(cursor, AwareMoment, AnyText, AnyText)) if cursor is not None else NOW
-    before = before._replace(at=_utc(before.at, "cursor"))
+    before = before._replace(at=utc(before.at, "cursor"))
     if until is not None:
-        before = min(before, Place(_utc(until, "to"), "", ""))
+        before = min(before, Place(utc(until, "to"), "", ""))
     leaf = await desk.run(lambda work: desk.reading.timeline(identifier, asked, work, before=before, limit=limit))
     return _page(leaf)  # type: ignore[return-value]  # a Response, of that model
 
@@ -111,7 +111,7 @@ def identifier_in(text: str, path: str = "person") -> Identifier:
     return identifier
 
 
-def _utc(moment: datetime, path: str) -> datetime:
+def utc(moment: datetime, path: str) -> datetime:
     """`moment` in UTC. Raises Invalid at the ends of our calendar, where it may have no day there."""
     try:
         return moment.astimezone(UTC)

@@ -34,11 +34,11 @@ class Counting:
         return segment_id is not None
 
     async def page(
-        self, segment_id: str, unit: Unit, since: datetime | None, until: datetime | None, limit: int, work: Work
+        self, segment_id: str, unit: Unit, between: tuple[datetime | None, datetime | None], limit: int, work: Work
     ) -> Sequence[Row[Any]]:
-        """The hours or days of a segment, the oldest first, from the one of `since`. Raises SegmentNotFound."""
+        """The hours or days of a segment, oldest first: those that begin between both. Raises SegmentNotFound."""
         if await segments.find(work, segment_id) is None:
             raise SegmentNotFound(segment_id)
-        now = self.clock()
-        first = beginning(since or now - KEPT, unit)
-        return await counts.page(work, segment_id, unit, first, until or datetime.max.replace(tzinfo=UTC), limit)
+        since, until = between
+        first = beginning(since or self.clock() - KEPT, unit)
+        return await counts.page(work, segment_id, unit, (first, until or datetime.max.replace(tzinfo=UTC)), limit)

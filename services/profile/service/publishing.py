@@ -60,7 +60,7 @@ class Publications:
         unsure = {each.profile_id for each in claimed if each.written == each.version}
         await profiles.mark(work, unsure, now)
         everything = await known.known(work, [each.profile_id for each in claimed])
-        compiled = _compiled(await segments.rules(work))
+        compiled = usable(await segments.rules(work))
 
         publications = [each async for each in _decided([each for each, _ in everything], compiled, now)]
 
@@ -108,9 +108,16 @@ def digest(membership: Membership) -> bytes:
     return hashlib.blake2b(content, digest_size=16).digest()
 
 
-def _compiled(texts: Mapping[str, str]) -> dict[str, Rule]:
+def usable(texts: Mapping[str, str]) -> dict[str, Rule]:
+    """The rules of the segments that can be asked."""
     compiled = {name: _usable(name, text) for name, text in texts.items()}
     return {name: rule for name, rule in compiled.items() if rule is not None}
+
+
+def cost(segment_id: str, text: str) -> int | None:
+    """Steps that a saved rule takes at most; None for one that can't be asked."""
+    rule = _usable(segment_id, text)
+    return None if rule is None else rule.cost
 
 
 @lru_cache(maxsize=4096)

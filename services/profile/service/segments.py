@@ -33,6 +33,10 @@ class Segments:
         compiled(rule)
         return await segments.save(work, segment_id, name, rule, self.clock())
 
+    async def rules(self, work: Work) -> dict[str, str]:
+        """The text of every segment's rule."""
+        return await segments.rules(work)
+
     async def get(self, segment_id: str, work: Work) -> Row[Any]:
         """Raises SegmentNotFound."""
         segment = await segments.find(work, segment_id)
@@ -61,7 +65,7 @@ class Segments:
             raise SegmentNotFound(segment_id)
 
     async def adopt(self, persona: Persona, replace: bool, work: Work) -> Row[Any]:
-        """Save `persona` as a segment. Raises PersonaChanged for one whose rule is another, unless it is to `replace`."""
+        """Save `persona` as a segment. Raises PersonaChanged where that has another rule, unless to `replace` it."""
         segment = await segments.find(work, persona.id)
         if segment is not None and segment.rule == persona.rule:
             return segment

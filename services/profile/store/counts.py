@@ -1,6 +1,6 @@
 """How many are in a segment, and how many come and go, hour by hour.
 
-Who comes and goes is counted where it is written, in the publisher's transaction: exactly once, whatever is tried again.
+Who comes and goes is counted where it is written, in the publisher's transaction: once, whatever is tried again.
 How many are in it is looked up once an hour, segment by segment, each in a transaction of its own: one pass over that
 segment's part of `segment_member_by_segment` alone (some 0.1 s for a million members), so 50 segments of a million
 profiles take some seconds an hour, and no snapshot is held for long.
@@ -88,8 +88,9 @@ async def forget(work: Work, segment_id: str, before: datetime | None = None) ->
 
 
 async def page(
-    work: Work, segment_id: str, unit: Unit, since: datetime, until: datetime, limit: int
+    work: Work, segment_id: str, unit: Unit, between: tuple[datetime, datetime], limit: int
 ) -> Sequence[Row[Any]]:
-    """The hours or days from `since` up to `until` of which anything is known, the oldest first."""
+    """The hours or days from one moment up to the other of which anything is known, the oldest first."""
+    since, until = between
     asked = {"id": segment_id, "unit": unit, "since": since, "until": until, "limit": limit}
     return (await work.execute(PAGE, asked)).all()
