@@ -1,10 +1,9 @@
-"""When a rule over `now` may come out otherwise with nothing else having changed.
+"""Where a rule over `now` may come out otherwise with nothing else having changed (when: shared/rule_due.py).
 
 A rule changes by time in two ways that can be foreseen:
 
 - a comparison of moments or durations, as in `computed.last_order_at < now - duration("720h")`. Each side is the sum of
-  what does not move and of so many times `now`: it moves at a steady pace, so that the moment at which both sides meet
-  follows from what they are at present;
+  what does not move and of so many times `now`: so the moment at which both sides meet can be worked out;
 - a part of the date, as in `now.getDayOfWeek() == 1`, which changes at midnight or at the full hour.
 
 Where `now` is used otherwise nobody can say when to look again: those places are `problems`.
@@ -14,9 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from datetime import UTC, timedelta, timezone, tzinfo
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from shared.rule_tree import CALL, CONSTANT, IDENT, Node, Tree
@@ -31,26 +30,36 @@ DAY_PARTS = frozenset({"getFullYear", "getMonth", "getDate", "getDayOfMonth", "g
 UNITS: dict[str, Literal["day", "hour"]] = {**dict.fromkeys(DAY_PARTS, "day"), "getHours": "hour"}
 TOO_FINE = frozenset({"getMinutes", "getSeconds", "getMilliseconds"})
 
-MILLISECOND = timedelta(milliseconds=1)
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One part of a sum that does not move: `sign` times what stands there.
+
+    `path`: to a fact, where it is just that; else `part` as `Tree.part` gives it. `reads`: whether it reads any facts.
+    """
+
+    sign: int
+    path: tuple[str, ...]
+    part: bytes
+    reads: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Meeting:
-    """A comparison that turns where its sides meet. `left` and `right` as `Tree.part` gives them.
+    """A comparison that turns where its sides meet: where `terms` and `pace` times now come to nothing.
 
-    `pace`: how much further left is than right after one unit of time, in such units. Never 0.
+    They are the left side less the right one. `pace` is never 0.
     """
 
-    left: bytes
-    right: bytes
+    terms: tuple[Term, ...]
     pace: int
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A part of a date that moves with `now`, as it is read in `zone`. `date` as `Tree.part` gives it."""
+    """A part of the date that is `terms` before or after now, as it is read in `zone`."""
 
-    date: bytes
+    terms: tuple[Term, ...]
     unit: Literal["day", "hour"]
     zone: tzinfo
 
@@ -79,64 +88,6 @@ def timing(tree: Tree) -> Timing:
     return Timing(tuple(reader.meetings), tuple(reader.turns), tuple(reader.problems))
 
 
-# --- when ------------------------------------------------------------------------------------------------------------
-
-
-def met(left: Any, right: Any, pace: int, now: datetime) -> datetime | None:
-    """When the sides of a comparison, at present `left` and `right`, meet; None where they never will, or are no times.
-
-    left + pace * t = right, for t from now on.
-    """
-    if not _same_kind(left, right):
-        return None
-    try:
-        return _first_look(now + (right - left) / pace, now)
-    except OverflowError:  # past the last day of the calendar
-        return None
-
-
-def turned(date: Any, turn: Turn, now: datetime) -> datetime | None:
-    """When the part of `date`, which moves as `now` does, is another; None where it is no date."""
-    if not isinstance(date, datetime):
-        return None
-    try:
-        here = date.astimezone(turn.zone)
-        ahead = _next_day(here) if turn.unit == "day" else _next_hour(here)
-        return _first_look(now + (ahead - date), now)
-    except OverflowError:
-        return None
-
-
-def _same_kind(left: Any, right: Any) -> bool:
-    return any(isinstance(left, kind) and isinstance(right, kind) for kind in (datetime, timedelta))
-
-
-def _first_look(moment: datetime, now: datetime) -> datetime | None:
-    """When to look, where something turns about `moment`; None where that is over.
-
-    At `moment` itself, where `<=` turns; then after it, where `<` does; and once more, because Python's moments are
-    rounded to microseconds and CEL's are not. Mostly one is late enough for all three: the next is asked of the `now`
-    of that look.
-    """
-    whole = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
-    return next((look for look in (whole, whole + MILLISECOND, whole + 2 * MILLISECOND) if look > now), None)
-
-
-def _next_day(here: datetime) -> datetime:
-    """The next midnight where `here` is, in UTC."""
-    midnight = here.replace(hour=0, minute=0, second=0, microsecond=0, fold=0) + timedelta(days=1)
-    return midnight.astimezone(UTC)
-
-
-def _next_hour(here: datetime) -> datetime:
-    """The end of the hour where `here` is, in UTC. Clocks are put forward and back at the end of an hour."""
-    into = timedelta(minutes=here.minute, seconds=here.second, microseconds=here.microsecond)
-    return here.astimezone(UTC) - into + timedelta(hours=1)
-
-
-# --- where -----------------------------------------------------------------------------------------------------------
-
-
 @dataclass(slots=True)
 class _Reader:
     """Walks a tree, and keeps what it finds."""
@@ -163,9 +114,9 @@ class _Reader:
 
     def _comparison(self, node: Node) -> None:
         left, right = node.parts()
-        (faster, here), (slower, there) = _pace(left), _pace(right)
-        self._read_all([*here, *there])
-        pace = faster - slower
+        (faster, here), (slower, there) = _sum(left, 1), _sum(right, -1)
+        self._read_all(each for _, each in (*here, *there))
+        pace = faster + slower
         if pace == 0:
             return
         if node.name in EQUALITIES:
@@ -173,12 +124,12 @@ class _Reader:
         elif node.looped:
             self._refuse(node, _LOOPED)
         else:
-            self.meetings.append(Meeting(self.tree.part(left), self.tree.part(right), pace))
+            self.meetings.append(Meeting(self._terms(*here, *there), pace))
 
     def _part_of_date(self, node: Node) -> None:
         date, *zones = node.parts()
-        pace, still = _pace(date)
-        self._read_all([*still, *zones])
+        pace, still = _sum(date, 1)
+        self._read_all([*(each for _, each in still), *zones])
         if pace == 0:
             return
         zone = _zone(zones)
@@ -186,26 +137,37 @@ class _Reader:
             self._refuse(node, _FINE)
         elif pace != 1 or any("duration" in name for name in self.tree.overloads.get(node.id, ())):
             self._refuse(node, _LENGTH)
-        elif node.looped and date.kind != IDENT:
+        elif node.looped and still:
             self._refuse(node, _LOOPED)
         elif zone is None:
             self._refuse(node, _ZONE)
         else:
-            self.turns.append(Turn(self.tree.part(date), UNITS[node.name], zone))
+            self.turns.append(Turn(self._terms(*still), UNITS[node.name], zone))
+
+    def _terms(self, *signed: tuple[int, Node]) -> tuple[Term, ...]:
+        return tuple(
+            Term(
+                sign,
+                tuple(filter(None, node.chain().split("."))),
+                self.tree.part(node),
+                any(inner.kind == IDENT for inner in node.walk()),
+            )
+            for sign, node in signed
+        )
 
     def _refuse(self, node: Node, why: str) -> None:
         self.problems.append(Problem(self.tree.offsets.get(node.id, 0), why))
 
 
-def _pace(node: Node) -> tuple[int, list[Node]]:
-    """How many times `now` is in a sum, and its other parts."""
+def _sum(node: Node, sign: int) -> tuple[int, list[tuple[int, Node]]]:
+    """`sign` times `node`: how many times `now` is in it, and its other parts, each with its sign."""
     if node.kind == IDENT and node.name == NOW:
-        return 1, []
+        return sign, []
     parts = list(node.parts()) if node.kind == CALL and node.name in SIGNS else []
     if len(parts) != 2:
-        return 0, [node]
-    (one, here), (other, there) = map(_pace, parts)
-    return one + SIGNS[node.name] * other, here + there
+        return 0, [(sign, node)]
+    (one, here), (other, there) = _sum(parts[0], sign), _sum(parts[1], sign * SIGNS[node.name])
+    return one + other, here + there
 
 
 def _zone(written: list[Node]) -> tzinfo | None:

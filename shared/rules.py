@@ -16,17 +16,18 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from functools import lru_cache
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache, lru_cache, partial
 from typing import Any
 
 from cel_expr_python import cel
 
 from shared.errors import TemasError
 from shared.rule_cost import LIMIT, cost
-from shared.rule_time import Meeting, Problem, Timing, Turn, met, timing, turned
+from shared.rule_due import Watch, first_look, moment_of, watch
+from shared.rule_time import Problem, timing
 from shared.rule_tree import Tree
 from shared.rule_values import given, opened
 
@@ -81,9 +82,8 @@ class Rule:
     reads: frozenset[str]
     cost: int
     expression: Any = field(repr=False)
-    meetings: tuple[tuple[Any, Any, Meeting], ...] = field(repr=False, default=())
-    turns: tuple[tuple[Any, Turn], ...] = field(repr=False, default=())
-    problems: tuple[Problem, ...] = ()
+    watch: Watch = field(repr=False)
+    problems: tuple[Problem, ...]
 
 
 def compile_rule(text: str, *, variables: Collection[str], path: str = "rule") -> Rule:
@@ -98,18 +98,9 @@ def compile_rule(text: str, *, variables: Collection[str], path: str = "rule") -
     steps = cost(tree)
     if steps > LIMIT:
         raise _too_costly(path, steps)
-    return _timed(Rule(text, tree.reads(variables), steps, expression), timing(tree))
-
-
-def _timed(rule: Rule, times: Timing) -> Rule:
-    """`rule` with its places that change by time, each compiled by itself."""
-    compiled = _environment(frozenset(_TYPES)).deserialize
-    return replace(
-        rule,
-        meetings=tuple((compiled(each.left), compiled(each.right), each) for each in times.meetings),
-        turns=tuple((compiled(each.date), each) for each in times.turns),
-        problems=times.problems,
-    )
+    times = timing(tree)
+    watched = watch(times, _environment(frozenset(_TYPES)).deserialize, partial(_time, activation=_activation({})))
+    return Rule(text, tree.reads(variables), steps, expression, watched, times.problems)
 
 
 def _compiled(text: str, variables: frozenset[str], path: str) -> tuple[Any, Tree]:
@@ -168,25 +159,15 @@ def next_change(rules: Iterable[Rule], facts: Mapping[str, Any]) -> datetime | N
     None: never. Perhaps none does then; but none does before. What can't be known now can't be known by time either.
     Rules with problems (`require_foreseeable`) are taken as far as they can be foreseen. It is a whole millisecond.
     """
-    timed = [rule for rule in rules if rule.meetings or rule.turns]
-    if not timed:
-        return None
-    return min((moment for moment in _changes(timed, facts) if moment is not None), default=None)
-
-
-def _changes(rules: Iterable[Rule], facts: Mapping[str, Any]) -> Iterator[datetime | None]:
-    activation, now = _activation(facts), facts["now"]
-    for rule in rules:
-        for left, right, meeting in rule.meetings:
-            yield met(_time(left, activation), _time(right, activation), meeting.pace, now)
-        for date, turn in rule.turns:
-            yield turned(_time(date, activation), turn, now)
+    activation = cache(lambda: _activation(facts))  # which few rules need
+    moments = (each for rule in rules for each in rule.watch.turning(facts, lambda part: _time(part, activation())))
+    return first_look(moments, facts["now"])
 
 
 def _time(expression: Any, activation: Any) -> Any:
-    """What a side comes out as, text as the moment that it stands for; None where it can't be known."""
+    """What a part of a rule comes out as; None where it can't be known."""
     try:
-        return _moment(expression.eval(activation).value())
+        return expression.eval(activation).value()
     except (RuntimeError, ValueError, OverflowError):
         return None
 
@@ -241,19 +222,11 @@ _STATUS = re.compile(r"^[A-Z_]+: ")
 # --- what we add to CEL ----------------------------------------------------------------------------------------------
 
 
-def _moment(value: Any) -> Any:
-    """RFC 3339 text, or a date, as a moment; without a zone it is UTC. What is no text is given back as it is."""
-    if not isinstance(value, str):
-        return value
-    at = datetime.fromisoformat(value)
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
-
-
 def _overloads(symbol: str, name: str, calculate: Callable[[Any, Any], Any], *signatures: _Signature) -> Any:
     """More argument types for the operator `symbol`, whose own overloads are called `name`_..."""
 
     def calculated(left: Any, right: Any) -> Any:
-        return calculate(_moment(left), _moment(right))
+        return calculate(moment_of(left), moment_of(right))
 
     overloads = [
         cel.Overload(f"{name}_{left.name()}_{right.name()}".lower(), result, [left, right], impl=calculated)
