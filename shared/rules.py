@@ -24,12 +24,29 @@ from typing import Any
 
 from cel_expr_python import cel
 
-from shared.errors import TemasError
 from shared.rule_cost import LIMIT, cost
 from shared.rule_due import Watch, first_look, moment_of, watch
+from shared.rule_refusals import RuleRefused, RuleTooCostly, place, problems, refused, too_costly
 from shared.rule_time import Problem, timing
 from shared.rule_tree import Tree
 from shared.rule_values import given, opened
+
+__all__ = [
+    "DECISION_VARIABLES",
+    "LONGEST",
+    "PROFILE_VARIABLES",
+    "Expression",
+    "Rule",
+    "RuleRefused",
+    "RuleTooCostly",
+    "Unknown",
+    "compile_expression",
+    "compile_rule",
+    "holding",
+    "next_change",
+    "require_foreseeable",
+    "results",
+]
 
 PROFILE_VARIABLES = ("traits", "computed", "scores", "stage", "segments", "consent", "channels", "now")
 """What a rule about a customer sees."""
@@ -57,19 +74,6 @@ _TYPES = {
 }
 
 
-class RuleRefused(TemasError):
-    """A rule that can't be compiled. `details`: `path` of the field, `line` and `column` from 1, CEL's `message`."""
-
-    status = 422
-    code = "rule_refused"
-
-
-class RuleTooCostly(RuleRefused):
-    """A rule that could take too long for somebody. `details`: its `cost` and the `limit`, both in steps."""
-
-    code = "rule_too_costly"
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Rule:
     """A compiled rule. `reads`: the facts it depends on, as `variable.field...` or, where it can't be told, `variable`.
@@ -94,27 +98,33 @@ def compile_rule(text: str, *, variables: Collection[str], path: str = "rule") -
     expression, tree = _compiled(text, frozenset(variables), path)
     if expression.return_type() not in (cel.Type.BOOL, cel.Type.DYN):
         kind = expression.return_type().name().lower()
-        raise _refused(path, [(1, 1, f"a rule must come out as true or false, this one comes out as {kind}")])
+        raise refused(path, [(1, 1, f"a rule must come out as true or false, this one comes out as {kind}")])
     steps = cost(tree)
     if steps > LIMIT:
-        raise _too_costly(path, steps)
+        raise too_costly(path, steps, LIMIT)
     times = timing(tree)
     watched = watch(times, _environment(frozenset(_TYPES)).deserialize, partial(_time, activation=_activation({})))
     return Rule(text, tree.reads(variables), steps, expression, watched, times.problems)
 
 
+_GROWS = (
+    "inside exists, all, map and filter only numbers may be added (and nothing turned into bytes), so that no rule can "
+    "grow without bound: write double(a) + double(b)"
+)
+
+
 def _compiled(text: str, variables: frozenset[str], path: str) -> tuple[Any, Tree]:
     if len(text) > LONGEST:
-        raise _refused(path, [(1, LONGEST, f"a rule may have {LONGEST} characters, this one has {len(text)}")])
+        raise refused(path, [(1, LONGEST, f"a rule may have {LONGEST} characters, this one has {len(text)}")])
     try:
         _environment(variables).compile(text)
         # Evaluated in the environment of `holding`: what was compiled in another does not take its moments.
         expression = _environment(frozenset(_TYPES)).compile(text)
     except RuntimeError as error:
-        raise _refused(path, _problems(str(error))) from None
+        raise refused(path, problems(str(error))) from None
     tree = Tree.of(expression.serialize())
     if tree.grows_in_a_loop():
-        raise _refused(path, [(1, 1, _GROWS)])
+        raise refused(path, [(1, 1, _GROWS)])
     return expression, tree
 
 
@@ -150,7 +160,7 @@ def _holds(expression: Any, activation: Any) -> bool | None:
 def require_foreseeable(rule: Rule, *, path: str = "rule") -> None:
     """Refuse a rule that uses `now` so that it does not tell when it changes. Raises RuleRefused, with each place."""
     if rule.problems:
-        raise _refused(path, [(*_place(rule.text, each.offset), each.why) for each in rule.problems])
+        raise refused(path, [(*place(rule.text, each.offset), each.why) for each in rule.problems])
 
 
 def next_change(rules: Iterable[Rule], facts: Mapping[str, Any]) -> datetime | None:
@@ -264,52 +274,3 @@ _EXTENSION = cel.CelExtension(
 @lru_cache(maxsize=32)
 def _environment(variables: frozenset[str]) -> Any:
     return cel.NewEnv(variables={name: _TYPES[name] for name in variables}, extensions=[_EXTENSION])
-
-
-# --- refusals --------------------------------------------------------------------------------------------------------
-
-_PROBLEM = re.compile(r"^(?:.*: )?ERROR: <input>:(-?\d+):(-?\d+): (.*?)(?: \[[A-Z_]+\])?$", re.MULTILINE)
-_DEPTH = re.compile(r"recursion (?:limit|depth)")
-_TOO_DEEP = "nested or chained too deeply (32 levels at most): split the rule, or join its parts with && and ||"
-_TWO_KINDS = re.compile(r"'_[<>=!]+_' applied to '\((?:int, double|double, int)\)'")
-_GROWS = (
-    "inside exists, all, map and filter only numbers may be added (and nothing turned into bytes), so that no rule can "
-    "grow without bound: write double(a) + double(b)"
-)
-
-
-def _problems(text: str) -> list[tuple[int, int, str]]:
-    """What CEL found wrong, as (line, column, sentence)."""
-    found = [(max(int(line), 1), max(int(column), 1), _told(what)) for line, column, what in _PROBLEM.findall(text)]
-    return found or [(1, 1, _told(text.splitlines()[0]))]
-
-
-def _told(what: str) -> str:
-    """CEL's sentence, with what to do where it does not say."""
-    if _DEPTH.search(what):
-        return _TOO_DEEP
-    return f"{what}: write both as decimals, such as 31.0" if _TWO_KINDS.search(what) else what
-
-
-def _refused(path: str, problems: list[tuple[int, int, str]]) -> RuleRefused:
-    line, column, what = problems[0]
-    return RuleRefused(
-        f"{path} is no rule: line {line}, column {column}: {what}",
-        details=[{"path": path, "line": at, "column": where, "message": why} for at, where, why in problems],
-    )
-
-
-def _too_costly(path: str, steps: int) -> RuleTooCostly:
-    told = (
-        f"it may take {steps:,} steps for one person, and {LIMIT:,} are allowed: use fewer loops inside loops, or fewer"
-    )
-    return RuleTooCostly(
-        f"{path} is too costly: {told} terms in them",
-        details=[{"path": path, "code": RuleTooCostly.code, "cost": steps, "limit": LIMIT}],
-    )
-
-
-def _place(text: str, offset: int) -> tuple[int, int]:
-    """The line and the column, from 1, of what has so many characters before it."""
-    before = text[:offset]
-    return before.count("\n") + 1, offset - (before.rfind("\n") + 1) + 1

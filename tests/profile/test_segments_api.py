@@ -8,8 +8,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 from sqlalchemy import text
 
+from services.profile import schemas
 from services.profile.domain.counts import KEPT, hour_of
 from services.profile.domain.personas import PERSONAS
 from services.profile.service.background import Sweeping
@@ -183,6 +185,42 @@ async def test_what_is_refused_is_refused_with_the_reason(
         assert detail["cost"] > detail["limit"] == 250_000
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "segments/preview"),
+        ("GET", "segments/big-spenders/counts"),
+        ("DELETE", "segments/big-spenders"),
+        ("GET", "personas"),
+        ("POST", "personas/big-spenders"),
+    ],
+)
+async def test_nobody_gets_in_without_the_secret_key(service: Service, method: str, path: str) -> None:
+    assert (await service.client.request(method, f"/v1/{path}", json={})).status_code == 401
+    assert (await service.client.request(method, f"/v1/{path}", json={}, auth=("a write key", ""))).status_code == 403
+
+
+def test_every_example_is_what_it_is_an_example_of() -> None:
+    bodies = [each for each in vars(schemas).values() if isinstance(each, type) and issubclass(each, BaseModel)]
+    shown: list[tuple[type[BaseModel], Any]] = [
+        (each, extra["example"])
+        for each in bodies
+        if isinstance(extra := each.model_config.get("json_schema_extra"), dict) and "example" in extra
+    ]
+    assert {"AskedRule", "PreviewBody", "CountPage", "PersonaList", "Segment", "SegmentPage"} <= {
+        body.__name__ for body, _ in shown
+    }
+    for body, example in shown:
+        body.model_validate(example)
+
+
+async def test_the_examples_can_be_sent(service: Service) -> None:
+    described = (await service.client.get("/openapi.json")).json()["components"]["schemas"]
+    assert (await ask(service, **described["AskedRule"]["example"]))["count"] >= 0
+    answer = await service.send("PUT", "/v1/segments/ex-sent", json=described["SegmentRule"]["example"])
+    assert answer.status_code == 200
+
+
 # --- over time -------------------------------------------------------------------------------------------------------
 
 
@@ -214,8 +252,8 @@ async def test_members_are_counted_once_an_hour_and_kept_for_a_year(database: Da
     await emptied_segments(database)
     hands = Hands(hour_of(after(days=1)))
     segments, counting = Segments(hands), Counting(hands)
-    for name in ("all", "none"):
-        await database.retrying(lambda work, name=name: segments.save(name, name, str(name == "all").lower(), work))
+    await database.retrying(lambda work: segments.save("all", "All", "true", work))
+    await database.retrying(lambda work: segments.save("none", "None", "false", work))
     await happened(database, [viewed(user=f"h{number}") for number in range(4)])
     await published(database)
 

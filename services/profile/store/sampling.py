@@ -1,4 +1,4 @@
-"""Profiles in the order of their ids, which follow from names by SHA-1 (UUIDv5): a run of them is a sample by chance."""
+"""Profiles in the order of their ids. Those are SHA-1 of a name (UUIDv5): a run of them is a sample by chance."""
 
 from __future__ import annotations
 
