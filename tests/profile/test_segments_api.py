@@ -111,6 +111,21 @@ async def test_who_waits_because_of_time_does_not_crowd_out_the_rest(database: D
     assert (first, second) == (40, 2)
 
 
+async def test_what_moves_with_every_touchpoint_is_only_ever_looked_at_too_early(database: Database) -> None:
+    """A year of silence ends later with each touchpoint; a row whose moment stays is cheaper to update."""
+    await emptied_segments(database)
+    await happened(database, [viewed(user="mv")])
+    await published(database)
+    ((first,),) = {(at,) for at in (await dues(database)).values()}
+    assert first == after(days=365)
+    await happened(database, [viewed("Later", user="mv", at=after(60))])
+    await published(database)
+    assert set((await dues(database)).values()) == {first}
+    await happened(database, [ordered(5, user="mv", at=after(61))])
+    await published(database)
+    assert set((await dues(database)).values()) == {after(61, days=90)}, "earlier is never late"
+
+
 async def test_a_profile_that_was_absorbed_is_not_due(database: Database) -> None:
     await happened(database, [viewed(anonymous="ab-a")])
     await published(database)
