@@ -1,4 +1,4 @@
-"""The syntax tree of a compiled rule: which facts it reads, and whether it could grow without bound.
+"""The syntax tree of a compiled rule: which facts it reads, whether it could grow without bound, and what is where.
 
 CEL gives its checked tree as a protocol buffer (`cel.expr.CheckedExpr`, cel-spec's checked.proto and syntax.proto). We
 read six kinds of node of it, by their field numbers, and spare ourselves the dependency.
@@ -15,7 +15,7 @@ Fields = Mapping[int, list[Any]]
 
 # Expr: its id, and the one field that says its kind.
 ID = 2
-IDENT, SELECT, CALL, LIST, STRUCT, LOOP = 4, 5, 6, 7, 8, 9
+CONSTANT, IDENT, SELECT, CALL, LIST, STRUCT, LOOP = 3, 4, 5, 6, 7, 8, 9
 # Where each kind keeps the expressions inside it.
 PARTS = {SELECT: (1,), CALL: (1, 3), LIST: (1,), STRUCT: (3, 4), LOOP: (2, 4, 5, 6, 7)}
 NAME = {IDENT: 1, SELECT: 2, CALL: 2}
@@ -25,12 +25,16 @@ ADDS_NUMBERS = frozenset({"add_int64", "add_uint64", "add_double", "add_int_doub
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One expression of the tree. `looped`: it may be evaluated many times, in exists, all, map or filter."""
+    """One expression of the tree. `looped`: it may be evaluated many times, in exists, all, map or filter.
+
+    `raw`: as CEL wrote it, so that it can be made an expression of its own (`Tree.part`).
+    """
 
     id: int
     kind: int
     fields: Fields
     looped: bool
+    raw: bytes
 
     @property
     def name(self) -> str:
@@ -38,10 +42,14 @@ class Node:
         return b"".join(self.fields.get(NAME.get(self.kind, 0), ())).decode()
 
     def parts(self) -> Iterator[Node]:
+        yield from (part for _, part in self.numbered())
+
+    def numbered(self) -> Iterator[tuple[int, Node]]:
+        """The expressions inside it, each with the number of the field that holds it."""
         looped = self.looped or self.kind == LOOP
         fields = _entries(self.fields) if self.kind == STRUCT else self.fields
         for number in PARTS.get(self.kind, ()):
-            yield from (_node(part, looped=looped) for part in fields.get(number, ()))
+            yield from ((number, _node(part, looped=looped)) for part in fields.get(number, ()))
 
     def walk(self) -> Iterator[Node]:
         yield self
@@ -70,16 +78,29 @@ class Tree:
 
     root: Node
     overloads: Mapping[int, frozenset[str]]
+    offsets: Mapping[int, int]
+    """Where each node stands in the rule's text: characters before it."""
+    rest: tuple[bytes, bytes]
+    """The name of the type CheckedExpr, and all of one but for its expression."""
 
     @classmethod
     def of(cls, serialized: bytes) -> Tree:
         """The tree in `serialized`: what CEL's `Expression.serialize()` gives, a CheckedExpr in an Any."""
-        checked = _message(_message(serialized)[2][0])
+        outside = _message(serialized)
+        checked = _message(outside[2][0])
         references = (_message(entry) for entry in checked.get(2, ()))
         overloads = {
             entry[1][0]: frozenset(name.decode() for name in _message(entry[2][0]).get(3, ())) for entry in references
         }
-        return cls(_node(checked[4][0], looped=False), overloads)
+        places = (_message(entry) for source in checked.get(5, ()) for entry in _message(source).get(4, ()))
+        offsets = {entry[1][0]: entry.get(2, [0])[0] for entry in places}
+        rest = b"".join(_field(number, each) for number in (2, 3) for each in checked.get(number, ()))
+        return cls(_node(checked[4][0], looped=False), overloads, offsets, (outside[1][0], rest))
+
+    def part(self, node: Node) -> bytes:
+        """`node` as a whole rule of its own: what CEL's `Env.deserialize` takes."""
+        type_name, rest = self.rest
+        return _field(1, type_name) + _field(2, rest + _field(4, node.raw))
 
     def reads(self, variables: Collection[str]) -> frozenset[str]:
         """The facts it depends on: `variable.field...`, or the whole `variable` where the field can't be told."""
@@ -99,7 +120,7 @@ class Tree:
 def _node(expression: bytes, *, looped: bool) -> Node:
     fields = _message(expression)
     kind = max(fields)
-    return Node(fields.get(ID, [0])[0], kind, _message(fields[kind][0]) if kind > ID else {}, looped)
+    return Node(fields.get(ID, [0])[0], kind, _message(fields[kind][0]) if kind > ID else {}, looped, expression)
 
 
 def _entries(struct: Fields) -> Fields:
@@ -133,3 +154,14 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
         at, shift = at + 1, shift + 7
         if byte < 0x80:
             return value, at
+
+
+def _field(number: int, data: bytes) -> bytes:
+    """A field as a protocol buffer has it: its tag, its size, itself."""
+    return _written(number << 3 | 2) + _written(len(data)) + data
+
+
+def _written(value: int) -> bytes:
+    """`value` as a varint: seven bits in each byte, the lowest first."""
+    bits = range(0, max(value.bit_length(), 1), 7)
+    return bytes((value >> shift & 0x7F) | (0x80 if shift != bits[-1] else 0) for shift in bits)

@@ -16,17 +16,37 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from functools import lru_cache
+from datetime import datetime
+from functools import cache, lru_cache, partial
 from typing import Any
 
 from cel_expr_python import cel
 
-from shared.errors import TemasError
+from shared.rule_cost import LIMIT, cost
+from shared.rule_due import Watch, first_look, moment_of, watch
+from shared.rule_refusals import RuleRefused, RuleTooCostly, place, problems, refused, too_costly
+from shared.rule_time import Problem, timing
 from shared.rule_tree import Tree
 from shared.rule_values import given, opened
+
+__all__ = [
+    "DECISION_VARIABLES",
+    "LONGEST",
+    "PROFILE_VARIABLES",
+    "Expression",
+    "Rule",
+    "RuleRefused",
+    "RuleTooCostly",
+    "Unknown",
+    "compile_expression",
+    "compile_rule",
+    "holding",
+    "next_change",
+    "require_foreseeable",
+    "results",
+]
 
 PROFILE_VARIABLES = ("traits", "computed", "scores", "stage", "segments", "consent", "channels", "groups", "now")
 """What a rule about a customer sees."""
@@ -55,23 +75,20 @@ _TYPES = {
 }
 
 
-class RuleRefused(TemasError):
-    """A rule that can't be compiled. `details`: `path` of the field, `line` and `column` from 1, CEL's `message`."""
-
-    status = 422
-    code = "rule_refused"
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Rule:
     """A compiled rule. `reads`: the facts it depends on, as `variable.field...` or, where it can't be told, `variable`.
 
-    While none of those changed, and `now` is not among them, the rule's answer has not changed either.
+    While none of those changed, and `now` is not among them, the rule's answer has not changed either; where `now` is,
+    not before `next_change`. `cost`: the steps that it takes at most, see shared/rule_cost.py.
     """
 
     text: str
     reads: frozenset[str]
+    cost: int
     expression: Any = field(repr=False)
+    watch: Watch = field(repr=False)
+    problems: tuple[Problem, ...]
 
 
 def compile_rule(text: str, *, variables: Collection[str], path: str = "rule") -> Rule:
@@ -82,22 +99,33 @@ def compile_rule(text: str, *, variables: Collection[str], path: str = "rule") -
     expression, tree = _compiled(text, frozenset(variables), path)
     if expression.return_type() not in (cel.Type.BOOL, cel.Type.DYN):
         kind = expression.return_type().name().lower()
-        raise _refused(path, [(1, 1, f"a rule must come out as true or false, this one comes out as {kind}")])
-    return Rule(text, tree.reads(variables), expression)
+        raise refused(path, [(1, 1, f"a rule must come out as true or false, this one comes out as {kind}")])
+    steps = cost(tree)
+    if steps > LIMIT:
+        raise too_costly(path, steps, LIMIT)
+    times = timing(tree)
+    watched = watch(times, _environment(frozenset(_TYPES)).deserialize, partial(_time, activation=_activation({})))
+    return Rule(text, tree.reads(variables), steps, expression, watched, times.problems)
+
+
+_GROWS = (
+    "inside exists, all, map and filter only numbers may be added (and nothing turned into bytes), so that no rule can "
+    "grow without bound: write double(a) + double(b)"
+)
 
 
 def _compiled(text: str, variables: frozenset[str], path: str) -> tuple[Any, Tree]:
     if len(text) > LONGEST:
-        raise _refused(path, [(1, LONGEST, f"a rule may have {LONGEST} characters, this one has {len(text)}")])
+        raise refused(path, [(1, LONGEST, f"a rule may have {LONGEST} characters, this one has {len(text)}")])
     try:
         _environment(variables).compile(text)
         # Evaluated in the environment of `holding`: what was compiled in another does not take its moments.
         expression = _environment(frozenset(_TYPES)).compile(text)
     except RuntimeError as error:
-        raise _refused(path, _problems(str(error))) from None
+        raise refused(path, problems(str(error))) from None
     tree = Tree.of(expression.serialize())
     if tree.grows_in_a_loop():
-        raise _refused(path, [(1, 1, _GROWS)])
+        raise refused(path, [(1, 1, _GROWS)])
     return expression, tree
 
 
@@ -109,10 +137,14 @@ def holding(rules: Mapping[str, Rule], facts: Mapping[str, Any]) -> dict[str, bo
     Compiled together as one list expression they would take half of that, until somebody has one trait too few: then
     the list is spoilt and costs double. It is not worth a second path.
     """
-    activation = _environment(frozenset(_TYPES)).Activation(
+    activation = _activation(facts)
+    return {name: _holds(rule.expression, activation) for name, rule in rules.items()}
+
+
+def _activation(facts: Mapping[str, Any]) -> Any:
+    return _environment(frozenset(_TYPES)).Activation(
         {name: value if isinstance(value, datetime) else given(value) for name, value in facts.items()}
     )
-    return {name: _holds(rule.expression, activation) for name, rule in rules.items()}
 
 
 def _holds(expression: Any, activation: Any) -> bool | None:
@@ -121,6 +153,34 @@ def _holds(expression: Any, activation: Any) -> bool | None:
     except RuntimeError:  # CEL's own word for "too many iterations"
         return None
     return answer if isinstance(answer, bool) else None
+
+
+# --- passing of time -------------------------------------------------------------------------------------------------
+
+
+def require_foreseeable(rule: Rule, *, path: str = "rule") -> None:
+    """Refuse a rule that uses `now` so that it does not tell when it changes. Raises RuleRefused, with each place."""
+    if rule.problems:
+        raise refused(path, [(*place(rule.text, each.offset), each.why) for each in rule.problems])
+
+
+def next_change(rules: Iterable[Rule], facts: Mapping[str, Any]) -> datetime | None:
+    """The first moment past the `now` of `facts` at which one of `rules` may come out otherwise with the same facts.
+
+    None: never. Perhaps none does then; but none does before. What can't be known now can't be known by time either.
+    Rules with problems (`require_foreseeable`) are taken as far as they can be foreseen. It is a whole millisecond.
+    """
+    activation = cache(lambda: _activation(facts))  # which few rules need
+    moments = (each for rule in rules for each in rule.watch.turning(facts, lambda part: _time(part, activation())))
+    return first_look(moments, facts["now"])
+
+
+def _time(expression: Any, activation: Any) -> Any:
+    """What a part of a rule comes out as; None where it can't be known."""
+    try:
+        return expression.eval(activation).value()
+    except (RuntimeError, ValueError, OverflowError):
+        return None
 
 
 # --- expressions -----------------------------------------------------------------------------------------------------
@@ -173,19 +233,11 @@ _STATUS = re.compile(r"^[A-Z_]+: ")
 # --- what we add to CEL ----------------------------------------------------------------------------------------------
 
 
-def _moment(value: Any) -> Any:
-    """RFC 3339 text, or a date, as a moment; without a zone it is UTC. What is no text is given back as it is."""
-    if not isinstance(value, str):
-        return value
-    at = datetime.fromisoformat(value)
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
-
-
 def _overloads(symbol: str, name: str, calculate: Callable[[Any, Any], Any], *signatures: _Signature) -> Any:
     """More argument types for the operator `symbol`, whose own overloads are called `name`_..."""
 
     def calculated(left: Any, right: Any) -> Any:
-        return calculate(_moment(left), _moment(right))
+        return calculate(moment_of(left), moment_of(right))
 
     overloads = [
         cel.Overload(f"{name}_{left.name()}_{right.name()}".lower(), result, [left, right], impl=calculated)
@@ -223,36 +275,3 @@ _EXTENSION = cel.CelExtension(
 @lru_cache(maxsize=32)
 def _environment(variables: frozenset[str]) -> Any:
     return cel.NewEnv(variables={name: _TYPES[name] for name in variables}, extensions=[_EXTENSION])
-
-
-# --- refusals --------------------------------------------------------------------------------------------------------
-
-_PROBLEM = re.compile(r"^(?:.*: )?ERROR: <input>:(-?\d+):(-?\d+): (.*?)(?: \[[A-Z_]+\])?$", re.MULTILINE)
-_DEPTH = re.compile(r"recursion (?:limit|depth)")
-_TOO_DEEP = "nested or chained too deeply (32 levels at most): split the rule, or join its parts with && and ||"
-_TWO_KINDS = re.compile(r"'_[<>=!]+_' applied to '\((?:int, double|double, int)\)'")
-_GROWS = (
-    "inside exists, all, map and filter only numbers may be added (and nothing turned into bytes), so that no rule can "
-    "grow without bound: write double(a) + double(b)"
-)
-
-
-def _problems(text: str) -> list[tuple[int, int, str]]:
-    """What CEL found wrong, as (line, column, sentence)."""
-    found = [(max(int(line), 1), max(int(column), 1), _told(what)) for line, column, what in _PROBLEM.findall(text)]
-    return found or [(1, 1, _told(text.splitlines()[0]))]
-
-
-def _told(what: str) -> str:
-    """CEL's sentence, with what to do where it does not say."""
-    if _DEPTH.search(what):
-        return _TOO_DEEP
-    return f"{what}: write both as decimals, such as 31.0" if _TWO_KINDS.search(what) else what
-
-
-def _refused(path: str, problems: list[tuple[int, int, str]]) -> RuleRefused:
-    line, column, what = problems[0]
-    return RuleRefused(
-        f"{path} is no rule: line {line}, column {column}: {what}",
-        details=[{"path": path, "line": at, "column": where, "message": why} for at, where, why in problems],
-    )

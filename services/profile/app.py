@@ -14,10 +14,13 @@ from fastapi import FastAPI
 from services.profile import api
 from services.profile.api.desk import Desk
 from services.profile.consumer import stream
-from services.profile.publisher import Backlog, ProfilePublisher, SegmentFiller, Timekeeper
+from services.profile.publisher import Backlog, Counter, ProfilePublisher, SegmentFiller, Sweeper, Timekeeper
 from services.profile.service.absorbing import Profiles
+from services.profile.service.background import Sweeping
+from services.profile.service.counting import Counting
 from services.profile.service.explaining import Explaining
 from services.profile.service.groups import Groups
+from services.profile.service.previewing import Previewing
 from services.profile.service.publishing import Publications
 from services.profile.service.reading import Reading
 from services.profile.service.ruling import Rulings
@@ -61,7 +64,7 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
     async with Kafka.open(settings.kafka, health) as kafka, Database.open(settings.database) as database:
         await kafka.require((topics.TOUCHPOINTS, topics.SCORES, *topics.given_by(SERVICE)))
 
-        segments, publications = Segments(clock), Publications(clock)
+        segments, publications, counting = Segments(clock), Publications(clock), Counting(clock)
         profiles = Profiles(limits=settings.limits, zone=settings.time_zone, clock=clock)
         app.state.desk = Desk(
             database=database,
@@ -71,6 +74,8 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
             segments=segments,
             groups=Groups(),
             traits=TraitHistory(),
+            previewing=Previewing(clock),
+            counting=counting,
             patience=settings.patience,
         )
 
@@ -81,6 +86,8 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
         backlog = Backlog(publications=publications, database=database)
         keeper = Timekeeper(timekeeping=Timekeeping(months=settings.timeline_months, clock=clock), database=database)
         publisher = Publisher(name="profiles", publish=out.publish, health=health)
+        sweeper = Sweeper(sweeping=Sweeping(clock), database=database, batch=settings.fill_batch, told=publisher.nudge)
+        counter = Counter(counting=counting, database=database)
         consumer = stream(
             settings=settings.kafka,
             profiles=profiles,
@@ -96,6 +103,9 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
             consumer.run(),
             publisher.run(),
             Publisher(name="segments", publish=filler.fill, health=health).run(),
+            Publisher(name="deleted segments", publish=filler.empty, health=health, idle=1.0).run(),
+            Publisher(name="due", publish=sweeper.sweep, health=health, idle=0.25).run(),
+            Publisher(name="counts", publish=counter.count, health=health, idle=10.0).run(),
             Publisher(name="backlog", publish=backlog.look, health=health, idle=1.0).run(),
             Publisher(name="timeline", publish=keeper.step, health=health, idle=10.0).run(),
         ):

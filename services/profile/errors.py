@@ -4,14 +4,17 @@ TemasError
 ├── NotFound
 │   ├── ProfileNotFound      404 profile_not_found
 │   ├── SegmentNotFound      404 segment_not_found
-│   └── GroupNotFound        404 group_not_found
+│   ├── GroupNotFound        404 group_not_found
+│   └── PersonaNotFound      404 persona_not_found
 ├── NotTogether              409 not_merged: there is nothing to take apart
 ├── Together                 409 already_merged: they are one profile, and not by a ruling
 ├── Contradicted             409 ruling_contradicted: a split stands in the way of the merge; `details` name it
+├── PersonaChanged           409 persona_changed: a segment of its id has another rule, which would be lost
 ├── RulingRefused            422 ruling_refused: nothing can be ruled on this pair; says why
 ├── RetryLater
 │   └── NotYet               503 not_yet, Retry-After: what was asked for is in the log and does not show yet
 └── RuleRefused              422 rule_refused: line, column, and what CEL expected (of shared/rules.py)
+    └── RuleTooCostly        422 rule_too_costly: `details` tell the cost and the limit
 """
 
 from __future__ import annotations
@@ -39,6 +42,24 @@ class GroupNotFound(NotFound):
 
     def __init__(self, group_id: str) -> None:
         super().__init__(f"there is no group {group_id!r}: a group call about it makes it")
+
+
+class PersonaNotFound(NotFound):
+    code = "persona_not_found"
+
+    def __init__(self, persona_id: str) -> None:
+        super().__init__(f"there is no persona {persona_id!r}: GET /v1/personas lists them")
+
+
+class PersonaChanged(TemasError):
+    status = 409
+    code = "persona_changed"
+
+    def __init__(self, persona_id: str) -> None:
+        super().__init__(
+            f"the segment {persona_id!r} has another rule than the persona: with ?replace=true it gets the persona's",
+            details=[{"path": "query.replace", "code": "persona_changed"}],
+        )
 
 
 class NotTogether(TemasError):

@@ -60,6 +60,10 @@ UNKNOWN = Counter(
     "temas_profile_segment_rules_unknown_total",
     "Segment rules that could not be known for somebody, mostly because a trait is missing; they count as false.",
 )
+SWEPT = Counter(
+    "temas_profile_swept_total",
+    "Profiles marked to be decided anew because time alone may have changed their segments or stage.",
+)
 FILLED = Counter(
     "temas_profile_segment_filled_total",
     "Profiles marked to be decided anew because a segment was saved.",

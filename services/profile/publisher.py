@@ -12,6 +12,8 @@ from sqlalchemy.exc import DBAPIError
 from services.profile import metrics
 from services.profile.domain.periods import Period
 from services.profile.domain.publication import SOURCE
+from services.profile.service.background import Sweeping
+from services.profile.service.counting import Counting
 from services.profile.service.publishing import Publications, Told
 from services.profile.service.segments import Segments
 from services.profile.service.timekeeping import Timekeeping
@@ -74,6 +76,23 @@ class ProfilePublisher:
                 metrics.SIGNALS.labels(signal.data.name).inc()
 
 
+class Sweeper:
+    """Looks for those whom time alone may have changed."""
+
+    def __init__(self, *, sweeping: Sweeping, database: Database, batch: int, told: Callable[[], None]) -> None:
+        self.sweeping = sweeping
+        self.database = database
+        self.batch = batch
+        self.told = told
+
+    async def sweep(self) -> int:
+        """Mark some, and have them published at once; give how many, or 0 where it is time to rest."""
+        swept = await self.database.retrying(lambda work: self.sweeping.sweep(self.batch, work))
+        if swept:
+            self.told()
+        return swept if swept == self.batch else 0
+
+
 class SegmentFiller:
     """Fills the segments that were saved, a chunk in each step."""
 
@@ -83,8 +102,26 @@ class SegmentFiller:
         self.batch = batch
 
     async def fill(self) -> int:
-        """Mark a chunk of profiles; give how many."""
-        return await self.database.retrying(lambda work: self.segments.fill(self.batch, work))
+        """Mark a chunk of profiles; give how many, or 0 where it is time to rest."""
+        filled = await self.database.retrying(lambda work: self.segments.fill(self.batch, work))
+        return filled if filled == self.batch else 0
+
+    async def empty(self) -> int:
+        """The same for a segment that was deleted."""
+        left = await self.database.retrying(lambda work: self.segments.empty(self.batch, work))
+        return left if left == self.batch else 0
+
+
+class Counter:
+    """Looks how many are in each segment, once an hour."""
+
+    def __init__(self, *, counting: Counting, database: Database) -> None:
+        self.counting = counting
+        self.database = database
+
+    async def count(self) -> int:
+        """Count one segment, in a transaction of its own; give whether to come again at once."""
+        return int(await self.database.retrying(self.counting.count_next))
 
 
 class Backlog:

@@ -36,7 +36,7 @@ class Settings(ServiceSettings):
     blocked: frozenset[str] = frozenset()
     # Profiles in one publication: larger is cheaper for each, and later for the first. Each takes an advisory lock.
     publish_batch: int = Field(default=200, ge=1, le=2_000)
-    # Profiles marked in one transaction while a saved segment fills.
+    # Profiles marked in one transaction while a saved segment fills, or time passes; and how many may wait meanwhile.
     fill_batch: int = Field(default=1_000, ge=1)
     # Whole months of history that timelines keep beside the present one; none: for ever. What is older still counts in
     # every profile.

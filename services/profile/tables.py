@@ -24,6 +24,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    SmallInteger,
     Table,
     Text,
     Uuid,
@@ -118,6 +119,7 @@ PROFILE = Table(
     Index("profile_marked", "marked_at", postgresql_where=text("marked_at IS NOT NULL")),
 )
 
+# `due_at`: when it is to be told anew although nothing happens, because time alone may change a segment or the stage.
 VIEW = Table(
     "view",
     METADATA,
@@ -126,6 +128,8 @@ VIEW = Table(
     Column("body", JSON, nullable=False),
     Column("stage", _TEXT),
     Column("stage_since", _TIME),
+    Column("due_at", _TIME),
+    Index("view_due", "due_at", postgresql_where=text("due_at IS NOT NULL")),
 )
 
 SCORE = Table(
@@ -215,6 +219,7 @@ RETENTION = Table(
 )
 
 # `filling`: whether profiles are still being marked for its newest rule, and `filled_to` the last one that was.
+# `deleted_at`: nobody sees it any more, and it goes once its last member has been told to have left.
 SEGMENT = Table(
     "segment",
     METADATA,
@@ -224,6 +229,7 @@ SEGMENT = Table(
     Column("saved_at", _TIME, nullable=False),
     Column("filling", Boolean, nullable=False),
     Column("filled_to", Uuid),
+    Column("deleted_at", _TIME),
 )
 
 SEGMENT_MEMBER = Table(
@@ -251,6 +257,26 @@ GROUP_MEMBER = Table(
     Column("group_id", _TEXT, primary_key=True),
     Column("since", _TIME, nullable=False),
     Index("group_member_by_group", "group_id", "profile_id"),
+)
+
+# How many were in a segment when the hour `at` began.
+SEGMENT_COUNT = Table(
+    "segment_count",
+    METADATA,
+    Column("segment_id", _TEXT, primary_key=True),
+    Column("at", _TIME, primary_key=True),
+    Column("members", BigInteger, nullable=False),
+)
+
+# How many came into a segment and went in the hour `at`. `slot`: one of a few, so that publishers seldom wait here.
+SEGMENT_CHANGE = Table(
+    "segment_change",
+    METADATA,
+    Column("segment_id", _TEXT, primary_key=True),
+    Column("at", _TIME, primary_key=True),
+    Column("slot", SmallInteger, primary_key=True),
+    Column("entered", BigInteger, nullable=False),
+    Column("gone", BigInteger, nullable=False),
 )
 
 # Signals that Kafka has not acknowledged yet.

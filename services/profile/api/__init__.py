@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Depends
 from pydantic import SecretStr
 
-from services.profile.api import groups, identities, profiles, segments, traits
+from services.profile.api import groups, identities, personas, profiles, segments, traits
 from shared.auth import secret_required
 from shared.http import Refusal
 
@@ -21,4 +21,5 @@ def router(secret_key: SecretStr) -> APIRouter:
     whole.include_router(profiles.router)
     whole.include_router(segments.router)
     whole.include_router(groups.router)
+    whole.include_router(personas.router)
     return whole

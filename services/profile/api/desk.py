@@ -8,8 +8,10 @@ from typing import Annotated, TypeVar
 
 from fastapi import Depends, Request
 
+from services.profile.service.counting import Counting
 from services.profile.service.explaining import Explaining
 from services.profile.service.groups import Groups
+from services.profile.service.previewing import Previewing
 from services.profile.service.reading import Reading
 from services.profile.service.ruling import Rulings
 from services.profile.service.segments import Segments
@@ -30,6 +32,8 @@ class Desk:
     segments: Segments
     groups: Groups
     traits: TraitHistory
+    previewing: Previewing
+    counting: Counting
     patience: float
 
     async def run(self, use: Callable[[Work], Awaitable[T]]) -> T:

@@ -5,14 +5,31 @@ from __future__ import annotations
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
+from pydantic import AwareDatetime
 from sqlalchemy import Row
 
 from services.profile.api.desk import AtDesk
-from services.profile.schemas import Member, MemberPage, Segment, SegmentPage, SegmentRule
+from services.profile.api.profiles import utc
+from services.profile.domain.counts import Unit
+from services.profile.domain.publication import Known
+from services.profile.schemas import (
+    AskedRule,
+    Count,
+    CountPage,
+    Member,
+    MemberPage,
+    NamedBy,
+    PreviewBody,
+    Sampled,
+    Segment,
+    SegmentPage,
+    SegmentRule,
+)
+from services.profile.service.publishing import cost
 from shared.clock import rfc3339
 from shared.http import Refusal
-from shared.paging import DEFAULT_LIMIT, AnyText, Cursor, Limit, cursor, place
+from shared.paging import DEFAULT_LIMIT, AnyText, AwareMoment, Cursor, Limit, cursor, place
 
 router = APIRouter(tags=["segments"])
 
@@ -21,21 +38,74 @@ SegmentId = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", ex
 NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Refusal}}
 
 
+@router.post("/segments/preview", summary="Whom a rule would hold for, before it is saved")
+async def preview(body: AskedRule, desk: AtDesk) -> PreviewBody:
+    """Everybody is asked about where there are at most 5,000 profiles, else a sample by chance."""
+    seen = await desk.previewing.preview(body.rule, body.limit, desk.run)
+    estimate = seen.estimate
+    return PreviewBody(
+        count=estimate.count,
+        exact=seen.looked_at >= seen.of,
+        low=estimate.low,
+        high=estimate.high,
+        of=seen.of,
+        looked_at=seen.looked_at,
+        unknown=seen.unknown,
+        cost=seen.cost,
+        sample=[_sampled(each) for each in seen.sample],
+    )
+
+
 @router.put("/segments/{segment_id}", summary="Make a segment, or change its rule; it fills in the background")
 async def save(segment_id: SegmentId, body: SegmentRule, desk: AtDesk) -> Segment:
-    return _segment(await desk.run(lambda work: desk.segments.save(segment_id, body.name, body.rule, work)))
+    return segment_body(await desk.run(lambda work: desk.segments.save(segment_id, body.name, body.rule, work)))
 
 
 @router.get("/segments/{segment_id}", summary="A segment's rule", responses=NOT_FOUND)
 async def get(segment_id: SegmentId, desk: AtDesk) -> Segment:
-    return _segment(await desk.run(lambda work: desk.segments.get(segment_id, work)))
+    return segment_body(await desk.run(lambda work: desk.segments.get(segment_id, work)))
+
+
+@router.delete(
+    "/segments/{segment_id}",
+    status_code=204,
+    summary="Delete a segment; its members are told to have left in the background",
+    responses=NOT_FOUND,
+)
+async def delete(segment_id: SegmentId, desk: AtDesk) -> None:
+    """It is gone at once from the list of segments, and from each profile as it is published: with the signal
+    `segment_left`, as ever. What was counted of it goes, too. To save a segment of the same id makes a new one."""
+    await desk.run(lambda work: desk.segments.delete(segment_id, work))
+
+
+@router.get(
+    "/segments/{segment_id}/counts", summary="How many were in it, came and left, over time", responses=NOT_FOUND
+)
+async def counts(
+    segment_id: SegmentId,
+    desk: AtDesk,
+    *,
+    by: Annotated[Unit, Query(description="Hours or days of UTC.")] = "hour",
+    since: Annotated[AwareDatetime | None, Query(alias="from", description="From this hour or day on.")] = None,
+    until: Annotated[AwareDatetime | None, Query(alias="to", description="Only before that.")] = None,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+) -> CountPage:
+    """The oldest first; kept for 400 days. Hours in which nobody looked and nothing happened are left out."""
+    first = utc(place(cursor, AwareMoment)[0], "cursor") if cursor is not None else since and utc(since, "from")
+    last = until and utc(until, "to")
+    rows = await desk.run(lambda work: desk.counting.page(segment_id, by, (first, last), limit + 1, work))
+    counted = [
+        Count(at=rfc3339(row.at), members=row.members, entered=row.entered, left=row.gone) for row in rows[:limit]
+    ]
+    return CountPage(counts=counted, next=_next(rfc3339(rows[limit].at)) if len(rows) > limit else None)
 
 
 @router.get("/segments", summary="All segments, by id")
 async def page(desk: AtDesk, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> SegmentPage:
     (after,) = place(cursor, AnyText) if cursor is not None else ("",)
     rows = await desk.run(lambda work: desk.segments.page(after, limit + 1, work))
-    segments = [_segment(row) for row in rows[:limit]]
+    segments = [segment_body(row) for row in rows[:limit]]
     return SegmentPage(segments=segments, next=_next(segments[-1].id) if len(rows) > limit else None)
 
 
@@ -55,5 +125,27 @@ def _next(place: str) -> str:
     return cursor(place)
 
 
-def _segment(row: Row[Any]) -> Segment:
-    return Segment(id=row.id, name=row.name, rule=row.rule, saved_at=rfc3339(row.saved_at), filling=row.filling)
+def segment_body(row: Row[Any]) -> Segment:
+    return Segment(
+        id=row.id,
+        name=row.name,
+        rule=row.rule,
+        saved_at=rfc3339(row.saved_at),
+        cost=cost(row.id, row.rule),
+        filling=row.filling,
+        filled=_filled(row),
+    )
+
+
+def _filled(row: Row[Any]) -> float:
+    """Profile ids (UUIDv5) are spread evenly: how far one is in their order says which share of them was before it."""
+    if not row.filling:
+        return 1.0
+    return round(row.filled_to.int / 2**128, 3) if row.filled_to else 0.0
+
+
+def _sampled(known: Known) -> Sampled:
+    names = sorted(member.identifier for member in known.members)
+    return Sampled(
+        profile_id=known.profile_id, identifiers=[NamedBy(kind=each.kind, value=each.value) for each in names]
+    )

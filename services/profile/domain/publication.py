@@ -9,15 +9,15 @@ from uuid import uuid5
 
 import msgspec
 
+from services.profile.domain import stages
 from services.profile.domain.fragment import Fragment, fold
 from services.profile.domain.graph import Standing
 from services.profile.domain.identity import NAMESPACE
 from services.profile.domain.segments import Found, found
-from services.profile.domain.stages import stage
-from services.profile.domain.view import facts, view
+from services.profile.domain.view import Facts, facts, view
 from shared.clock import rfc3339
 from shared.events import InSegment, Membership, ShownScores, Signal, Signalled, Stage, View
-from shared.rules import Rule
+from shared.rules import Rule, next_change
 
 SOURCE = "profile"
 """Of every event that this service gives."""
@@ -44,7 +44,10 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Publication(msgspec.Struct, frozen=True, kw_only=True):
-    """What is told. `unknown`: how many segment rules could not be known, which counted as false."""
+    """What is told. `unknown`: how many segment rules could not be known, which counted as false.
+
+    `due`: when it is to be told anew though nothing happened, because time alone may have changed it; None: never.
+    """
 
     view: View
     membership: Membership
@@ -52,17 +55,16 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
     stage: Entered | None = None
     signals: tuple[Signalled, ...] = ()
     unknown: int = 0
+    due: datetime | None = None
 
 
 def published(known: Known, rules: Mapping[str, Rule], at: datetime) -> Publication:
     """What to tell about a profile as of `at`; `rules` are the segments'."""
     if known.redirect is not None or not known.members:
         return _absorbed(known)
-    folded = fold(known.fragments)
-    plain = view(known.profile_id, known.version, known.members, folded, known.scores)
-    seen = facts(plain, folded, at)
-    now_in_stage = stage(seen)
-    now_in = found(rules, {**seen, "stage": now_in_stage})
+    plain, seen = looked_at(known, at)
+    now_in_stage = seen["stage"]
+    now_in = found(rules, seen)
 
     segments = _entered(known.segments, now_in, at)
     in_stage = known.stage if known.stage and known.stage.name == now_in_stage else Entered(now_in_stage, at)
@@ -81,7 +83,16 @@ def published(known: Known, rules: Mapping[str, Rule], at: datetime) -> Publicat
         stage=in_stage,
         signals=tuple(_signals(known, segments, in_stage, at)),
         unknown=now_in.unknown,
+        due=next_change((*stages.rules().values(), *rules.values()), {**seen, "segments": now_in.plain}),
     )
+
+
+def looked_at(known: Known, at: datetime) -> tuple[View, Facts]:
+    """The view of somebody who has members, before anybody's rules; and what rules see of it, the stage included."""
+    folded = fold(known.fragments)
+    plain = view(known.profile_id, known.version, known.members, folded, known.scores)
+    seen = facts(plain, folded, at)
+    return plain, {**seen, "stage": stages.stage(seen)}
 
 
 def _absorbed(known: Known) -> Publication:

@@ -8,20 +8,34 @@ from functools import lru_cache
 import msgspec
 
 from services.profile.domain.view import Facts
-from shared.rules import PROFILE_VARIABLES, Rule, compile_rule, holding
+from shared.rules import PROFILE_VARIABLES, Rule, compile_rule, holding, require_foreseeable
 
 
 class Found(msgspec.Struct, frozen=True):
-    """The segments that somebody is in, and how many rules could not be known for them."""
+    """The segments that somebody is in, and how many rules could not be known for them.
+
+    `plain`: those that were decided without asking for segments, which the others saw.
+    """
 
     ids: frozenset[str]
     unknown: int
+    plain: tuple[str, ...] = ()
 
 
 @lru_cache(maxsize=4096)
-def rule(text: str) -> Rule:
-    """A segment's rule. Raises RuleRefused, which tells line and column."""
+def saved(text: str) -> Rule:
+    """The rule of a segment that somebody saved. Raises RuleRefused, which tells line and column; see `rule`."""
     return compile_rule(text, variables=PROFILE_VARIABLES, path="rule")
+
+
+def rule(text: str) -> Rule:
+    """A segment's rule that is to be saved: one of which can be told when time changes it. Raises RuleRefused.
+
+    What was saved before we asked for that goes on as it was: it is asked when something happens.
+    """
+    new = saved(text)
+    require_foreseeable(new, path="rule")
+    return new
 
 
 def found(rules: Mapping[str, Rule], facts: Facts) -> Found:
@@ -30,7 +44,7 @@ def found(rules: Mapping[str, Rule], facts: Facts) -> Found:
     A rule may ask for `segments`: it sees those that were decided without asking. So the answer depends on no order
     of rules, and no two of them can wait for each other.
     """
-    plain = {name: each for name, each in rules.items() if not _asks_for_segments(each)}
+    plain = {name: each for name, each in rules.items() if not asks_for_segments(each)}
     first = holding(plain, {**facts, "segments": []})
     ids = sorted(name for name, holds in first.items() if holds)
     asking = {name: each for name, each in rules.items() if name not in plain}
@@ -39,8 +53,9 @@ def found(rules: Mapping[str, Rule], facts: Facts) -> Found:
     return Found(
         frozenset(name for name, holds in answers.items() if holds),
         sum(holds is None for holds in answers.values()),
+        tuple(ids),
     )
 
 
-def _asks_for_segments(each: Rule) -> bool:
+def asks_for_segments(each: Rule) -> bool:
     return any(read.partition(".")[0] == "segments" for read in each.reads)

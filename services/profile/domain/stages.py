@@ -35,10 +35,11 @@ STAGES: Mapping[str, str] = {
 
 def stage(facts: Facts) -> str:
     """The name of the stage that the person with these `facts` is in."""
-    held = holding(_rules(), facts)
+    held = holding(rules(), facts)
     return next(name for name in STAGES if held[name])
 
 
 @cache
-def _rules() -> Mapping[str, Rule]:
+def rules() -> Mapping[str, Rule]:
+    """The stages' rules, in their order."""
     return {name: compile_rule(text, variables=VARIABLES, path=f"stages.{name}") for name, text in STAGES.items()}

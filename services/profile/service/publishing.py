@@ -16,8 +16,9 @@ from sqlalchemy import Row
 
 from services.profile import metrics
 from services.profile.domain import segments as rules
+from services.profile.domain.counts import hour_of
 from services.profile.domain.publication import Known, Publication, published
-from services.profile.store import groups, known, profiles, segments
+from services.profile.store import counts, groups, known, profiles, segments
 from services.profile.store.profiles import Claimed
 from shared.clock import Clock
 from shared.db import Work
@@ -59,14 +60,15 @@ class Publications:
         unsure = {each.profile_id for each in claimed if each.written == each.version}
         await profiles.mark(work, unsure, now)
         everything = await known.known(work, [each.profile_id for each in claimed])
-        compiled = _compiled(await segments.rules(work))
+        compiled = usable(await segments.rules(work))
 
         publications = [each async for each in _decided([each for each, _ in everything], compiled, now)]
 
         await profiles.write(work, publications)
         before = {each.profile_id: each.segments for each, _ in everything}
-        await segments.change(work, before, publications)
         await groups.change(work, publications)
+        moved = await segments.change(work, before, publications)
+        await counts.add(work, moved, hour_of(now))
         await segments.put_signals(work, [signal for each in publications for signal in each.signals])
         metrics.UNKNOWN.inc(sum(each.unknown for each in publications))
         pairs = zip(publications, (digest for _, digest in everything), strict=True)
@@ -107,16 +109,23 @@ def digest(membership: Membership) -> bytes:
     return hashlib.blake2b(content, digest_size=16).digest()
 
 
-def _compiled(texts: Mapping[str, str]) -> dict[str, Rule]:
+def usable(texts: Mapping[str, str]) -> dict[str, Rule]:
+    """The rules of the segments that can be asked."""
     compiled = {name: _usable(name, text) for name, text in texts.items()}
     return {name: rule for name, rule in compiled.items() if rule is not None}
+
+
+def cost(segment_id: str, text: str) -> int | None:
+    """Steps that a saved rule takes at most; None for one that can't be asked."""
+    rule = _usable(segment_id, text)
+    return None if rule is None else rule.cost
 
 
 @lru_cache(maxsize=4096)
 def _usable(segment_id: str, text: str) -> Rule | None:
     """A saved rule, or None where this version of us no longer takes it: that must not stop everybody's publication."""
     try:
-        return rules.rule(text)
+        return rules.saved(text)
     except RuleRefused:
         log.warning("the rule of a saved segment is refused: it holds for nobody", segment=segment_id)
         return None

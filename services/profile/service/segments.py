@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Row
 
 from services.profile import metrics
+from services.profile.domain.personas import Persona
 from services.profile.domain.segments import rule as compiled
-from services.profile.errors import SegmentNotFound
-from services.profile.store import profiles, segments
+from services.profile.errors import PersonaChanged, SegmentNotFound
+from services.profile.service.background import room
+from services.profile.store import counts, profiles, segments
 from shared.clock import Clock
 from shared.db import Work
+
+LAST_WORD = timedelta(minutes=5)
+"""How long a deleted segment is remembered at least. A publication that began before may still say that somebody is in
+it; none takes so long, and then that one is told to have left, too."""
 
 
 class Segments:
@@ -25,6 +32,10 @@ class Segments:
         """Make or change a segment. It fills in the background. Raises RuleRefused, with line and column."""
         compiled(rule)
         return await segments.save(work, segment_id, name, rule, self.clock())
+
+    async def rules(self, work: Work) -> dict[str, str]:
+        """The text of every segment's rule."""
+        return await segments.rules(work)
 
     async def get(self, segment_id: str, work: Work) -> Row[Any]:
         """Raises SegmentNotFound."""
@@ -44,8 +55,26 @@ class Segments:
         await self.get(segment_id, work)
         return await segments.count(work, segment_id), await segments.members(work, segment_id, after, limit)
 
+    async def delete(self, segment_id: str, work: Work) -> None:
+        """Delete a segment: gone at once for whoever asks, and for its members as they are told to have left it.
+
+        They are published in the background, as they are when a segment fills, each whole: the view without the
+        segment, and the signal. Raises SegmentNotFound.
+        """
+        if not await segments.delete(work, segment_id, self.clock()):
+            raise SegmentNotFound(segment_id)
+
+    async def adopt(self, persona: Persona, replace: bool, work: Work) -> Row[Any]:
+        """Save `persona` as a segment. Raises PersonaChanged where that has another rule, unless to `replace` it."""
+        segment = await segments.find(work, persona.id)
+        if segment is not None and segment.rule == persona.rule:
+            return segment
+        if segment is not None and not replace:
+            raise PersonaChanged(persona.id)
+        return await self.save(persona.id, persona.name, persona.rule, work)
+
     async def fill(self, limit: int, work: Work) -> int:
-        """Mark the next `limit` profiles for a segment that was saved, so that its rule is asked about them.
+        """Mark up to `limit` profiles for a segment that was saved, so that its rule is asked about them.
 
         How far it is stands in the segment's row: whoever calls next, in whichever process, goes on from there. Gives
         how many were marked; 0 when nothing is left to fill.
@@ -53,8 +82,22 @@ class Segments:
         segment = await segments.filling(work)
         if segment is None:
             return 0
-        chunk = await profiles.next_chunk(work, segment.filled_to and str(segment.filled_to), limit)
+        some = await room(work, limit)
+        chunk = await profiles.next_chunk(work, segment.filled_to and str(segment.filled_to), some)
         await profiles.mark(work, chunk, self.clock())
-        await segments.filled(work, segment.id, chunk[-1] if chunk else None, more=len(chunk) == limit)
+        await segments.filled(work, segment.id, chunk[-1] if chunk else None, more=len(chunk) == some)
         metrics.FILLED.inc(len(chunk))
+        return len(chunk)
+
+    async def empty(self, limit: int, work: Work) -> int:
+        """Mark up to `limit` members of a segment that was deleted; forget it when nobody is in it. Gives how many."""
+        now = self.clock()
+        segment_id = await segments.emptying(work, now - LAST_WORD)
+        if segment_id is None:
+            return 0
+        chunk = await segments.unmarked(work, segment_id, await room(work, limit))
+        await profiles.mark(work, chunk, now)
+        if not chunk and not await segments.count(work, segment_id):
+            await counts.forget(work, segment_id)
+            await segments.forget(work, segment_id, now - LAST_WORD)
         return len(chunk)

@@ -49,14 +49,17 @@ CLAIM = text("""
     )
     SELECT claimed.*, view.version AS written FROM claimed LEFT JOIN view USING (profile_id)
 """)
+# Who is due later than they were stays due as before: then it is looked again once too often, and told anew when. A
+# view whose due moment stays is updated without touching an index; most people's moves with all that they do.
 WRITE = text("""
-    INSERT INTO view (profile_id, version, body, stage, stage_since)
+    INSERT INTO view (profile_id, version, body, stage, stage_since, due_at)
     SELECT * FROM unnest(
         CAST(:ids AS uuid[]), CAST(:versions AS bigint[]), CAST(:bodies AS json[]),
-        CAST(:stages AS text[]), CAST(:stages_since AS timestamptz[])
+        CAST(:stages AS text[]), CAST(:stages_since AS timestamptz[]), CAST(:dues AS timestamptz[])
     )
     ON CONFLICT (profile_id) DO UPDATE
-    SET (version, body, stage, stage_since) = (excluded.version, excluded.body, excluded.stage, excluded.stage_since)
+    SET (version, body, stage, stage_since) = (excluded.version, excluded.body, excluded.stage, excluded.stage_since),
+        due_at = CASE WHEN excluded.due_at IS NOT NULL THEN least(view.due_at, excluded.due_at) END
 """)
 # What a consumer holds is being marked again: its mark must stay, and there is nothing to wait for.
 CLEAR = text("""
@@ -72,6 +75,7 @@ CLEAR = text("""
     FROM unmoved WHERE profile.profile_id = unmoved.profile_id
 """)
 BACKLOG = text("SELECT count(*), min(marked_at) FROM profile WHERE marked_at IS NOT NULL")
+WAITING = text("SELECT count(*) FROM (SELECT FROM profile WHERE marked_at IS NOT NULL LIMIT :most) AS marked")
 BY_IDENTIFIER = text("""
     SELECT profile.profile_id, profile.version, identifier.joined,
         view.version AS shown, CAST(view.body AS text) AS body
@@ -160,6 +164,7 @@ async def write(work: Work, publications: Iterable[Publication]) -> None:
             "bodies": [msgspec.json.encode(each.view).decode() for each in rows],
             "stages": [each.stage and each.stage.name for each in rows],
             "stages_since": [each.stage and each.stage.since for each in rows],
+            "dues": [each.due for each in rows],
         },
     )
 
@@ -174,6 +179,12 @@ async def clear(work: Work, told: Sequence[tuple[str, int, bytes]]) -> None:
             "memberships": [digest for _, _, digest in told],
         },
     )
+
+
+async def waiting(work: Work, most: int) -> int:
+    """How many wait to be published; those past `most` are not counted."""
+    counted: int = (await work.execute(WAITING, {"most": most})).scalar_one()
+    return counted
 
 
 async def backlog(work: Work) -> tuple[int, datetime | None]:

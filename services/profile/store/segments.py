@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Row, text
 
@@ -12,19 +13,22 @@ from services.profile.domain.publication import Entered, Publication
 from shared.db import Work
 from shared.events import Signalled, encode
 
-ALL = text("SELECT * FROM segment ORDER BY id")
-FIND = text("SELECT * FROM segment WHERE id = :id")
-# The same rule again changes nobody: there is nothing to fill.
+ALL = text("SELECT * FROM segment WHERE deleted_at IS NULL ORDER BY id")
+FIND = text("SELECT * FROM segment WHERE id = :id AND deleted_at IS NULL")
+# The same rule again changes nobody: there is nothing to fill. One that was deleted is made anew: some have left it.
 SAVE = text("""
     INSERT INTO segment (id, name, rule, saved_at, filling) VALUES (:id, :name, :rule, :now, true)
     ON CONFLICT (id) DO UPDATE SET
         name = excluded.name, rule = excluded.rule, saved_at = excluded.saved_at,
-        filling = segment.filling OR segment.rule <> excluded.rule,
-        filled_to = CASE WHEN segment.rule <> excluded.rule THEN NULL ELSE segment.filled_to END
+        filling = segment.filling OR segment.rule <> excluded.rule OR segment.deleted_at IS NOT NULL,
+        filled_to = CASE
+            WHEN segment.rule <> excluded.rule OR segment.deleted_at IS NOT NULL THEN NULL ELSE segment.filled_to
+        END,
+        deleted_at = NULL
     RETURNING *
 """)
 PAGE = text("""
-    SELECT id, name, rule, saved_at, filling FROM segment WHERE id > :after ORDER BY id LIMIT :limit
+    SELECT * FROM segment WHERE id > :after AND deleted_at IS NULL ORDER BY id LIMIT :limit
 """)
 COUNT = text("SELECT count(*) FROM segment_member WHERE segment_id = :id")
 MEMBERS = text("""
@@ -32,7 +36,23 @@ MEMBERS = text("""
     WHERE segment_id = :id AND (CAST(:after AS uuid) IS NULL OR profile_id > CAST(:after AS uuid))
     ORDER BY profile_id LIMIT :limit
 """)
-FILLING = text("SELECT id, filled_to FROM segment WHERE filling ORDER BY id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED")
+FILLING = text("""
+    SELECT id, filled_to FROM segment WHERE filling AND deleted_at IS NULL
+    ORDER BY id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
+""")
+DELETE = text("UPDATE segment SET deleted_at = :now WHERE id = :id AND deleted_at IS NULL RETURNING id")
+EMPTYING = text("""
+    SELECT id FROM segment
+    WHERE deleted_at IS NOT NULL
+        AND (deleted_at <= :before OR EXISTS (SELECT FROM segment_member WHERE segment_id = segment.id))
+    ORDER BY deleted_at, id LIMIT 1 FOR UPDATE SKIP LOCKED
+""")
+# Who is marked will be told in any case, and there are never many of them.
+UNMARKED = text("""
+    SELECT profile_id FROM segment_member JOIN profile USING (profile_id)
+    WHERE segment_id = :id AND marked_at IS NULL ORDER BY profile_id LIMIT :limit
+""")
+FORGET = text("DELETE FROM segment WHERE id = :id AND deleted_at <= :before")
 FILLED = text("UPDATE segment SET filled_to = CAST(:to AS uuid), filling = :filling WHERE id = :id")
 LEAVE = text("""
     DELETE FROM segment_member
@@ -88,6 +108,27 @@ async def filled(work: Work, segment_id: str, to: str | None, *, more: bool) -> 
     await work.execute(FILLED, {"id": segment_id, "to": to, "filling": more})
 
 
+async def delete(work: Work, segment_id: str, now: datetime) -> bool:
+    """Let nobody see a segment any more; give whether there was one."""
+    return (await work.execute(DELETE, {"id": segment_id, "now": now})).one_or_none() is not None
+
+
+async def emptying(work: Work, before: datetime) -> str | None:
+    """A deleted segment, locked, that has members, or was deleted `before` that moment and can be forgotten."""
+    found: str | None = (await work.execute(EMPTYING, {"before": before})).scalar_one_or_none()
+    return found
+
+
+async def unmarked(work: Work, segment_id: str, limit: int) -> list[str]:
+    """Members of a segment that do not wait to be published."""
+    return [str(id) for id in (await work.execute(UNMARKED, {"id": segment_id, "limit": limit})).scalars()]
+
+
+async def forget(work: Work, segment_id: str, before: datetime) -> None:
+    """Forget a segment that was deleted `before` that moment."""
+    await work.execute(FORGET, {"id": segment_id, "before": before})
+
+
 async def count(work: Work, segment_id: str) -> int:
     counted: int = (await work.execute(COUNT, {"id": segment_id})).scalar_one()
     return counted
@@ -98,7 +139,14 @@ async def members(work: Work, segment_id: str, after: str | None, limit: int) ->
     return (await work.execute(MEMBERS, {"id": segment_id, "after": after, "limit": limit})).all()
 
 
-async def change(work: Work, before: Mapping[str, Iterable[Entered]], publications: Iterable[Publication]) -> None:
+class Moved(NamedTuple):
+    """How many came into which segments, and how many left them."""
+
+    entered: Mapping[str, int]
+    left: Mapping[str, int]
+
+
+async def change(work: Work, before: Mapping[str, Iterable[Entered]], publications: Iterable[Publication]) -> Moved:
     """Bring the members from what they were `before` ({profile id: segments}) to what `publications` say."""
     old = {(id, each.name) for id, entered in before.items() for each in entered}
     new = {(each.view.profile_id, entered.name): entered.since for each in publications for entered in each.segments}
@@ -109,6 +157,7 @@ async def change(work: Work, before: Mapping[str, Iterable[Entered]], publicatio
         await work.execute(
             ENTER, {"ids": [id for id, _ in came], "segments": [name for _, name in came], "sinces": since}
         )
+    return Moved(Counter(name for _, name in came), Counter(name for _, name in left))
 
 
 async def put_signals(work: Work, signals: Sequence[Signalled]) -> None:

@@ -1,0 +1,421 @@
+"""Segments on real servers: as time passes, before they are saved, over time, and when they are deleted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+from sqlalchemy import text
+
+from services.profile import schemas
+from services.profile.domain.counts import KEPT, hour_of
+from services.profile.domain.personas import PERSONAS
+from services.profile.service.background import Sweeping
+from services.profile.service.counting import Counting
+from services.profile.service.previewing import CHUNK, Previewing
+from services.profile.service.segments import LAST_WORD, Segments
+from shared import topics
+from shared.clock import rfc3339
+from shared.db import Database
+from shared.events import Signalled
+from tests.builders import Json, after, identified, ordered, touchpoint, viewed
+from tests.profile.database import happened, id_of, published, rows
+from tests.profile.service import Hands, Service
+from tests.waiting import until
+
+DAYS_30 = 'computed.last_order_at < now - duration("720h")'
+TWO_DAYS = 'computed.order_count > 0 && computed.last_order_at > now - duration("48h")'
+
+
+async def save(service: Service, segment_id: str, rule: str, name: str = "A test") -> Json:
+    answer = await service.send("PUT", f"/v1/segments/{segment_id}", json={"name": name, "rule": rule})
+    assert answer.status_code == 200, answer.text
+    saved: Json = answer.json()
+    return saved
+
+
+async def signals(service: Service, profile_id: str, segment: str) -> list[str]:
+    """What was said of one segment, in its order."""
+    found = await service.read(topics.SIGNALS, Signalled, profile_id)
+    return [each.data.name for each in found if each.data.attributes.get("segment") == segment]
+
+
+async def said(service: Service, profile_id: str, segment: str, *names: str) -> None:
+    async def look() -> bool:
+        return await signals(service, profile_id, segment) == list(names)
+
+    await until(look)
+
+
+def ids(view: Json) -> list[str]:
+    return [each["id"] for each in view["segments"]]
+
+
+async def is_in(service: Service, person: str, segment: str, *, inside: bool) -> Json:
+    async def look() -> Json | None:
+        view = await service.view(person)
+        return view if (segment in ids(view)) is inside else None
+
+    seen = await until(look)
+    assert seen is not None
+    return seen
+
+
+# --- who is due ------------------------------------------------------------------------------------------------------
+
+
+async def dues(database: Database) -> dict[str, Any]:
+    return {str(row.profile_id): row.due_at for row in await rows(database, "SELECT profile_id, due_at FROM view")}
+
+
+async def marked(database: Database) -> set[str]:
+    return {
+        str(row.profile_id)
+        for row in await rows(database, "SELECT profile_id FROM profile WHERE marked_at IS NOT NULL")
+    }
+
+
+async def test_two_who_sweep_take_each_who_is_due_once_and_nobody_else(database: Database) -> None:
+    early = [viewed(user=f"s{number}", at=after(number)) for number in range(20)]
+    late = [viewed(user=f"later{number}", at=after(days=2)) for number in range(5)]
+    await happened(database, [*early, *late])
+    await published(database)
+    hands = Hands(after(days=366))
+    before = {row.profile_id: row.version for row in await rows(database, "SELECT profile_id, version FROM profile")}
+    assert len(await dues(database)) == 25
+
+    sweeping = Sweeping(hands)
+    taken = await asyncio.gather(*(database.retrying(lambda work: sweeping.sweep(15, work)) for _ in range(4)))
+    taken.append(await database.retrying(lambda work: sweeping.sweep(15, work)))
+
+    due = {id_of(f"user_id:s{number}") for number in range(20)}
+    assert await marked(database) <= due
+    while await marked(database) != due:  # as many at a time as there is room for
+        assert await database.retrying(lambda work: sweeping.sweep(15, work)) > 0
+    versions = {row.profile_id: row.version for row in await rows(database, "SELECT profile_id, version FROM profile")}
+    assert sum(versions.values()) - sum(before.values()) == 20, "each was marked once"
+    assert {id for id, at in (await dues(database)).items() if at is None} == due
+    assert await database.retrying(lambda work: sweeping.sweep(15, work)) == 0
+
+
+async def test_who_waits_because_of_time_does_not_crowd_out_the_rest(database: Database) -> None:
+    await happened(database, [viewed(user=f"c{number}", at=after(number)) for number in range(60)])
+    await published(database)
+    sweeping = Sweeping(Hands(after(days=400)))
+    first = await database.retrying(lambda work: sweeping.sweep(40, work))
+    second = await database.retrying(lambda work: sweeping.sweep(40, work))
+    assert (first, second) == (40, 2)
+
+
+async def test_what_moves_with_every_touchpoint_is_only_ever_looked_at_too_early(database: Database) -> None:
+    """A year of silence ends later with each touchpoint; a row whose moment stays is cheaper to update."""
+    await emptied_segments(database)
+    await happened(database, [viewed(user="mv")])
+    await published(database)
+    ((first,),) = {(at,) for at in (await dues(database)).values()}
+    assert first == after(days=365)
+    await happened(database, [viewed("Later", user="mv", at=after(60))])
+    await published(database)
+    assert set((await dues(database)).values()) == {first}
+    await happened(database, [ordered(5, user="mv", at=after(61))])
+    await published(database)
+    assert set((await dues(database)).values()) == {after(61, days=90)}, "earlier is never late"
+
+
+async def test_a_profile_that_was_absorbed_is_not_due(database: Database) -> None:
+    await happened(database, [viewed(anonymous="ab-a")])
+    await published(database)
+    assert (await dues(database))[id_of("anonymous_id:ab-a")] is not None
+    await happened(database, [identified("ab-u", "ab-a", at=after(1))])
+    await published(database)
+    found = await dues(database)
+    assert found[id_of("anonymous_id:ab-a")] is None
+    assert found[id_of("user_id:ab-u")] is not None
+
+
+# --- before it is saved ----------------------------------------------------------------------------------------------
+
+
+async def ask(service: Service, rule: str, **rest: Any) -> Json:
+    answer = await service.send("POST", "/v1/segments/preview", json={"rule": rule, **rest})
+    assert answer.status_code == 200, answer.text
+    found: Json = answer.json()
+    return found
+
+
+async def test_a_preview_says_who_will_be_in_it(service: Service) -> None:
+    people = [identified(f"pv-{number}", traits={"pv": number}) for number in range(8)]
+    await service.shows("user_id:pv-7", *people)
+    found = await ask(service, "traits.pv >= 3", limit=2)
+    assert (found["count"], found["low"], found["high"], found["exact"]) == (5, 5, 5, True)
+    assert found["of"] == found["looked_at"] >= 8
+    assert found["unknown"] == found["of"] - 8, "everybody else has no such trait"
+    assert found["cost"] > 0
+    assert len(found["sample"]) == 2
+    names = {each["value"] for person in found["sample"] for each in person["identifiers"]}
+    assert names <= {f"pv-{number}" for number in range(3, 8)}
+
+    saved = await save(service, "pv-saved", "traits.pv >= 3")
+    assert saved["cost"] == found["cost"]
+    await is_in(service, "user_id:pv-7", "pv-saved", inside=True)
+    assert (await ask(service, '"pv-saved" in segments'))["count"] == 5
+    assert (await service.send("GET", "/v1/segments/pv-saved")).json()["filled"] == 1
+
+
+async def test_many_are_told_from_a_sample(database: Database) -> None:
+    many = 2 * CHUNK + 50
+    await happened(database, [identified(f"sm-{number}", traits={"n": number}) for number in range(many)])
+    for _ in range(4):  # each time from another place
+        seen = await Previewing(Hands(), most=CHUNK + 30).preview(f"traits.n < {many // 2}", 10_000, database.retrying)
+        assert (seen.of, seen.looked_at) == (many, CHUNK + 30)
+        assert len({each.profile_id for each in seen.sample}) == seen.held, "nobody is looked at twice"
+        assert seen.estimate.low <= seen.estimate.count <= seen.estimate.high
+        assert 0 < seen.estimate.low < seen.estimate.high < many
+    whole = await Previewing(Hands(), most=many).preview(f"traits.n < {many // 2}", 3, database.retrying)
+    assert (whole.estimate.low, whole.estimate.high, len(whole.sample)) == (many // 2, many // 2, 3)
+
+
+@pytest.mark.parametrize("path", ["segments/preview", "segments/rf-refused"])
+@pytest.mark.parametrize(
+    ("rule", "code", "says"),
+    [
+        ("now.getMinutes() == 3", "rule_refused", "line 1, column 15"),
+        ("traits.a.exists(a, traits.a.exists(b, " + " || ".join(["a == b"] * 30) + "))", "rule_too_costly", "250,000"),
+        ("traits.a ==", "rule_refused", "line 1"),
+    ],
+)
+async def test_what_is_refused_is_refused_with_the_reason(
+    service: Service, path: str, rule: str, code: str, says: str
+) -> None:
+    method, body = ("POST", {"rule": rule}) if path.endswith("preview") else ("PUT", {"name": "No", "rule": rule})
+    answer = await service.send(method, f"/v1/{path}", json=body)
+    assert (answer.status_code, answer.json()["code"]) == (422, code)
+    assert says in answer.json()["message"]
+    if code == "rule_too_costly":
+        (detail,) = answer.json()["details"]
+        assert detail["cost"] > detail["limit"] == 250_000
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "segments/preview"),
+        ("GET", "segments/big-spenders/counts"),
+        ("DELETE", "segments/big-spenders"),
+        ("GET", "personas"),
+        ("POST", "personas/big-spenders"),
+    ],
+)
+async def test_nobody_gets_in_without_the_secret_key(service: Service, method: str, path: str) -> None:
+    assert (await service.client.request(method, f"/v1/{path}", json={})).status_code == 401
+    assert (await service.client.request(method, f"/v1/{path}", json={}, auth=("a write key", ""))).status_code == 403
+
+
+def test_every_example_is_what_it_is_an_example_of() -> None:
+    bodies = [each for each in vars(schemas).values() if isinstance(each, type) and issubclass(each, BaseModel)]
+    shown: list[tuple[type[BaseModel], Any]] = [
+        (each, extra["example"])
+        for each in bodies
+        if isinstance(extra := each.model_config.get("json_schema_extra"), dict) and "example" in extra
+    ]
+    assert {"AskedRule", "PreviewBody", "CountPage", "PersonaList", "Segment", "SegmentPage"} <= {
+        body.__name__ for body, _ in shown
+    }
+    for body, example in shown:
+        body.model_validate(example)
+
+
+async def test_the_examples_can_be_sent(service: Service) -> None:
+    described = (await service.client.get("/openapi.json")).json()["components"]["schemas"]
+    assert (await ask(service, **described["AskedRule"]["example"]))["count"] >= 0
+    answer = await service.send("PUT", "/v1/segments/ex-sent", json=described["SegmentRule"]["example"])
+    assert answer.status_code == 200
+
+
+# --- over time -------------------------------------------------------------------------------------------------------
+
+
+async def counted(service: Service, segment_id: str, **query: str) -> Sequence[Json]:
+    answer = await service.send("GET", f"/v1/segments/{segment_id}/counts", params=query)
+    assert answer.status_code == 200, answer.text
+    found: Sequence[Json] = answer.json()["counts"]
+    return found
+
+
+async def test_who_comes_and_goes_is_counted_by_the_hour(service: Service) -> None:
+    await save(service, "ct-gold", 'traits.ct == "gold"')
+    for number in range(3):
+        await service.shows(f"user_id:ct-{number}", identified(f"ct-{number}", traits={"ct": "gold"}))
+    await service.shows("user_id:ct-0", identified("ct-0", traits={"ct": "lead"}, at=after(5)))
+    (hour,) = await counted(service, "ct-gold")
+    assert (hour["at"], hour["entered"], hour["left"]) == (rfc3339(hour_of(service.hands.now)), 3, 1)
+    assert (await service.send("GET", "/v1/segments/ct-nobody/counts")).status_code == 404
+    assert (await service.send("GET", "/v1/segments/ct-gold/counts?by=week")).status_code == 422
+    assert (await service.send("GET", "/v1/segments/ct-gold/counts?cursor=made-up")).status_code == 400
+
+
+async def emptied_segments(database: Database) -> None:
+    async with database.begin() as work:
+        await work.execute(text("TRUNCATE segment, segment_count, segment_change, segment_member"))
+
+
+async def test_members_are_counted_once_an_hour_and_kept_for_a_year(database: Database) -> None:
+    await emptied_segments(database)
+    hands = Hands(hour_of(after(days=1)))
+    segments, counting = Segments(hands), Counting(hands)
+    await database.retrying(lambda work: segments.save("all", "All", "true", work))
+    await database.retrying(lambda work: segments.save("none", "None", "false", work))
+    await happened(database, [viewed(user=f"h{number}") for number in range(4)])
+    await published(database)
+
+    async def count() -> int:
+        return [await database.retrying(counting.count_next) for _ in range(4)].count(True)
+
+    async def page(unit: Any, **rest: Any) -> list[tuple[Any, ...]]:
+        between = (rest.get("since"), rest.get("until"))
+        found = await database.retrying(lambda work: counting.page("all", unit, between, rest.get("limit", 99), work))
+        return [(row.at, row.members, row.entered, row.gone) for row in found]
+
+    first = hands.now
+    assert await count() == 2, "each segment once"
+    hands.now += timedelta(minutes=59)
+    assert await count() == 0
+    hands.now = first + timedelta(hours=1)
+    async with database.begin() as work:
+        await work.execute(text("DELETE FROM segment_member WHERE profile_id = :id"), {"id": id_of("user_id:h0")})
+    assert await count() == 2
+
+    second = hands.now
+    assert await page("hour") == [(first, 4, 4, 0), (second, 3, 0, 0)]
+    assert await page("hour", since=second) == [(second, 3, 0, 0)]
+    assert await page("hour", until=second) == [(first, 4, 4, 0)]
+    assert await page("hour", limit=1) == [(first, 4, 4, 0)]
+    assert await page("day") == [(first.replace(hour=0), 4, 4, 0)], "as the day began, and all that came"
+
+    hands.now = first + KEPT + timedelta(hours=1)
+    assert await count() == 2
+    kept = await rows(database, "SELECT at FROM segment_count WHERE segment_id = 'all' ORDER BY at")
+    assert [row.at for row in kept] == [second, hands.now]
+    assert await rows(database, "SELECT * FROM segment_change WHERE segment_id = 'all'") == []
+
+
+async def test_only_one_process_counts(database: Database) -> None:
+    await emptied_segments(database)
+    await database.retrying(lambda work: Segments(Hands()).save("one", "One", "true", work))
+    counting = Counting(Hands())
+    async with database.begin() as work:
+        assert await counting.count_next(work)
+        assert not await database.retrying(counting.count_next)
+    assert not await database.retrying(counting.count_next)
+
+
+# --- deleted ---------------------------------------------------------------------------------------------------------
+
+
+async def test_who_was_in_a_deleted_segment_is_told_to_have_left(service: Service) -> None:
+    await save(service, "dl-gone", "traits.dl == true")
+    seen = await service.shows("user_id:dl-u", identified("dl-u", traits={"dl": True}))
+    assert "dl-gone" in ids(seen)
+
+    assert (await service.send("DELETE", "/v1/segments/dl-gone")).status_code == 204
+    for path in ("dl-gone", "dl-gone/profiles", "dl-gone/counts"):
+        assert (await service.send("GET", f"/v1/segments/{path}")).status_code == 404
+    assert (await service.send("DELETE", "/v1/segments/dl-gone")).status_code == 404
+    listed = (await service.send("GET", "/v1/segments", params={"limit": "500"})).json()["segments"]
+    assert "dl-gone" not in [each["id"] for each in listed]
+    await is_in(service, "user_id:dl-u", "dl-gone", inside=False)
+    await said(service, seen["profile_id"], "dl-gone", "segment_entered", "segment_left")
+
+    await save(service, "dl-gone", "traits.dl == true")
+    await is_in(service, "user_id:dl-u", "dl-gone", inside=True)
+    await said(service, seen["profile_id"], "dl-gone", "segment_entered", "segment_left", "segment_entered")
+
+
+async def test_a_deleted_segment_is_forgotten_once_nobody_is_in_it(database: Database) -> None:
+    await emptied_segments(database)
+    hands = Hands()
+    segments = Segments(hands)
+    await database.retrying(lambda work: segments.save("old", "Old", "true", work))
+    await happened(database, [viewed(user=f"d{number}") for number in range(5)])
+    await published(database)
+    await database.retrying(lambda work: segments.delete("old", work))
+
+    async def empty(limit: int = 100) -> int:
+        return await database.retrying(lambda work: segments.empty(limit, work))
+
+    async def left() -> tuple[int, ...]:
+        tables = ("segment", "segment_member", "segment_change")
+        counts = [await rows(database, f"SELECT count(*) FROM {table}") for table in tables]
+        return tuple(count for ((count,),) in counts)
+
+    assert [await empty(3), await empty(), await empty()] == [3, 2, 0], "each once, while they wait"
+    hands.now += LAST_WORD
+    assert await empty() == 0
+    assert await left() == (1, 5, 1), "nobody has been told yet"
+    views = await published(database)
+    assert all(view.segments == () for view in views.values())
+    assert len(views) == 5
+    assert await empty() == 0
+    assert await left() == (0, 0, 0)
+
+
+# --- personas --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_persona_is_adopted_and_never_overwrites_a_rule_unasked(service: Service) -> None:
+    async def state(persona: str) -> str:
+        listed = (await service.send("GET", "/v1/personas")).json()["personas"]
+        assert [each["id"] for each in listed] == list(PERSONAS)
+        return str(next(each["segment"] for each in listed if each["id"] == persona))
+
+    assert await state("big-spenders") == "none"
+    for _ in range(2):
+        adopted = await service.send("POST", "/v1/personas/big-spenders")
+        assert (adopted.status_code, adopted.json()["rule"]) == (200, PERSONAS["big-spenders"].rule)
+    assert await state("big-spenders") == "adopted"
+    rich = await service.shows("user_id:ps-u", touchpoint("Order Completed", user="ps-u", properties={"total": 900}))
+    assert "big-spenders" in ids(rich)
+
+    await save(service, "big-spenders", "computed.order_value > 9.0", "Ours")
+    assert await state("big-spenders") == "changed"
+    refused = await service.send("POST", "/v1/personas/big-spenders")
+    assert (refused.status_code, refused.json()["code"]) == (409, "persona_changed")
+    assert (await service.send("GET", "/v1/segments/big-spenders")).json()["name"] == "Ours"
+    replaced = await service.send("POST", "/v1/personas/big-spenders", params={"replace": "true"})
+    assert replaced.json()["rule"] == PERSONAS["big-spenders"].rule
+    assert (await service.send("POST", "/v1/personas/nobody")).json()["code"] == "persona_not_found"
+
+
+# --- time passes, last of all: what the tests above tell would be too old for the service after that -----------------
+
+
+async def test_time_alone_lets_people_in_and_out_and_moves_their_stage(service: Service) -> None:
+    await save(service, "tm-quiet", DAYS_30)
+    await save(service, "tm-fresh", TWO_DAYS)
+    seen = await service.shows("user_id:tm-u", ordered(5, user="tm-u", at=service.hands.now))
+    assert (ids(seen), seen["stage"]["name"]) == (["tm-fresh"], "onboard")
+
+    service.hands.now += timedelta(hours=48)
+    out = await is_in(service, "user_id:tm-u", "tm-fresh", inside=False)
+    assert out["touchpoints"] == seen["touchpoints"], "nothing happened"
+    service.hands.now += timedelta(hours=720)
+    there = await is_in(service, "user_id:tm-u", "tm-quiet", inside=True)
+    assert there["segments"][0]["since"] == rfc3339(service.hands.now)
+    service.hands.now += timedelta(days=90)
+    await service.becomes("user_id:tm-u", "stage.name", "maintain")
+
+    await said(service, seen["profile_id"], "tm-fresh", "segment_entered", "segment_left")
+    await said(service, seen["profile_id"], "tm-quiet", "segment_entered")
+
+
+async def test_a_part_of_the_date_is_asked_again_at_midnight(service: Service) -> None:
+    tomorrow = service.hands.now + timedelta(days=1)
+    await save(service, "md-date", f"traits.md == true && now.getDate() == {tomorrow.day}")
+    seen = await service.shows("user_id:md-u", identified("md-u", traits={"md": True}, at=service.hands.now))
+    assert ids(seen) == []
+    service.hands.now = tomorrow.replace(hour=0, minute=0)
+    await is_in(service, "user_id:md-u", "md-date", inside=True)
