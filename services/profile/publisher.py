@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from services.profile import metrics
 from services.profile.domain.periods import Period
 from services.profile.domain.publication import SOURCE
+from services.profile.service.filling import Filling
 from services.profile.service.publishing import Publications, Told
 from services.profile.service.segments import Segments
 from services.profile.service.timekeeping import Timekeeping
@@ -85,6 +86,21 @@ class SegmentFiller:
     async def fill(self) -> int:
         """Mark a chunk of profiles; give how many."""
         return await self.database.retrying(lambda work: self.segments.fill(self.batch, work))
+
+
+class ComputedFiller:
+    """Fills computed traits from history, and has the views follow, a chunk in each step."""
+
+    def __init__(self, *, filling: Filling, database: Database) -> None:
+        self.filling = filling
+        self.database = database
+
+    async def fill(self) -> int:
+        """Do a chunk of what is to be done; give whether there may be more."""
+        more = await self.database.retrying(self.filling.step)
+        if not more:
+            await self.database.retrying(self.filling.measure)
+        return more
 
 
 class Backlog:

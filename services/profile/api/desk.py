@@ -8,6 +8,7 @@ from typing import Annotated, TypeVar
 
 from fastapi import Depends, Request
 
+from services.profile.service.defining import Defining
 from services.profile.service.explaining import Explaining
 from services.profile.service.reading import Reading
 from services.profile.service.ruling import Rulings
@@ -26,6 +27,7 @@ class Desk:
     explaining: Explaining
     rulings: Rulings
     segments: Segments
+    defining: Defining
     patience: float
 
     async def run(self, use: Callable[[Work], Awaitable[T]]) -> T:

@@ -9,6 +9,7 @@ from uuid import uuid5
 
 import msgspec
 
+from services.profile.domain.computed.answers import NOTHING, Held
 from services.profile.domain.fragment import Fragment, fold
 from services.profile.domain.graph import Standing
 from services.profile.domain.identity import NAMESPACE
@@ -41,10 +42,14 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     scores: ShownScores | None = None
     segments: tuple[Entered, ...] = ()
     stage: Entered | None = None
+    computed: Held = NOTHING
 
 
 class Publication(msgspec.Struct, frozen=True, kw_only=True):
-    """What is told. `unknown`: how many segment rules could not be known, which counted as false."""
+    """What is told. `unknown`: how many segment rules could not be known, which counted as false.
+
+    `due`: the next moment at which it would be told differently with no event; None where none is known.
+    """
 
     view: View
     membership: Membership
@@ -52,6 +57,7 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
     stage: Entered | None = None
     signals: tuple[Signalled, ...] = ()
     unknown: int = 0
+    due: datetime | None = None
 
 
 def published(known: Known, rules: Mapping[str, Rule], at: datetime) -> Publication:
@@ -60,6 +66,7 @@ def published(known: Known, rules: Mapping[str, Rule], at: datetime) -> Publicat
         return _absorbed(known)
     folded = fold(known.fragments)
     plain = view(known.profile_id, known.version, known.members, folded, known.scores)
+    plain = msgspec.structs.replace(plain, computed={**plain.computed, **known.computed.values(at)})
     seen = facts(plain, folded, at)
     now_in_stage = stage(seen)
     now_in = found(rules, {**seen, "stage": now_in_stage})
@@ -81,6 +88,7 @@ def published(known: Known, rules: Mapping[str, Rule], at: datetime) -> Publicat
         stage=in_stage,
         signals=tuple(_signals(known, segments, in_stage, at)),
         unknown=now_in.unknown,
+        due=known.computed.due(at),
     )
 
 
