@@ -25,7 +25,10 @@ from tests.profile.lives import LIMITS
 
 ROOMY = Limits(by_kind={"anonymous_id": 1000}, others=5)
 
-TABLES = "fragment, identifier, edge, ruling, profile, view, timeline, segment_member, signal"
+TABLES = (
+    "fragment, identifier, edge, ruling, profile, view, timeline, segment_member, signal, "
+    "retention, computed_definition, computed_part, generation"
+)
 
 
 def now() -> Any:
