@@ -12,10 +12,12 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from services.profile.domain.computed.definitions import Formula
 from services.profile.errors import TooManyComputed
 from services.profile.publisher import ComputedFiller
+from services.profile.schemas import ComputedBody, ComputedFormula, ComputedOfPerson, ComputedPage
 from services.profile.service import defining
 from services.profile.service.absorbing import Profiles
 from services.profile.service.defined import Definitions
@@ -195,6 +197,13 @@ async def test_what_can_not_be_computed_is_refused(
     assert (await service.send("GET", "/v1/computed/re_x")).status_code == 404
 
 
+@pytest.mark.parametrize("body", [ComputedFormula, ComputedBody, ComputedPage, ComputedOfPerson])
+def test_the_examples_in_the_documentation_are_what_they_say(body: type[BaseModel]) -> None:
+    extra: Any = body.model_config["json_schema_extra"]
+    example = extra["example"]
+    assert body.model_validate(example).model_dump().keys() >= example.keys()
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [
@@ -287,6 +296,35 @@ def _dies(filling: Filling) -> Callable[[Work], Awaitable[None]]:
         raise RuntimeError("it dies")
 
     return step
+
+
+async def test_a_definition_waits_for_the_batches_that_do_not_know_it(bench: Bench) -> None:
+    """Or history would be read before they are part of it."""
+    async with bench.database.begin() as work:
+        await bench.profiles.absorb([bought("m1", user="u")], work)
+        saving = asyncio.create_task(bench.define())
+        done, _ = await asyncio.wait({saving}, timeout=0.5)
+        if done:
+            await bench.fill()
+    await saving
+    await bench.fill()
+    assert await bench.value("user_id:u") == 1
+
+
+async def test_what_is_being_published_shows_one_revision_and_not_a_bit_of_the_next(bench: Bench) -> None:
+    await bench.absorb(bought("m1", user="u"))
+    await bench.define()
+    await bench.fill()
+    await bench.define(filter="properties.price > 0.0")
+    async with bench.database.begin() as work:
+        before = (await bench.publications.definitions.current(work)).shown
+        filling = asyncio.create_task(bench.fill())
+        await asyncio.wait({filling}, timeout=0.5)
+        kept = await rows(bench.database, "SELECT revision FROM computed_part ORDER BY revision")
+        assert before[0].revision in [row.revision for row in kept], "what shows is still there"
+        assert (await bench.publications.definitions.current(work)).shown == before
+    await filling
+    assert await bench.value("user_id:u") == 1
 
 
 async def test_two_processes_that_fill_count_nothing_twice(bench: Bench) -> None:

@@ -26,10 +26,10 @@ class Definitions:
         To be called before anything is read or locked that they are about.
         """
         await definitions.share(work)
-        generation = await definitions.generation(work)
-        if generation != self.known.generation:
-            self.known = _defined(generation, await definitions.live(work), self.known.zone)
-        return self.known
+        generation, known = await definitions.generation(work), self.known
+        if generation != known.generation:
+            known = self.known = _defined(generation, await definitions.live(work), known.zone)
+        return known
 
 
 def _defined(generation: int, rows: list[Kept], zone: tzinfo) -> Defined:
