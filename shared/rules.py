@@ -54,6 +54,9 @@ PROFILE_VARIABLES = ("traits", "computed", "scores", "stage", "segments", "conse
 DECISION_VARIABLES = (*PROFILE_VARIABLES, "context", "channel", "placement")
 """What a rule about an offer sees: the customer, and the request."""
 
+EVENT_VARIABLES = ("properties", "channel", "name")
+"""What the filter of a computed trait sees: one event. Nothing that changes later, so its answer never does."""
+
 LONGEST = 4096
 """Characters of a rule: no person writes more, and compiling time grows with it. CEL bounds the depth (32) itself."""
 
@@ -72,6 +75,8 @@ _TYPES = {
     "channel": cel.Type.STRING,
     "placement": cel.Type.STRING,
     "event": _JSON,
+    "properties": _JSON,
+    "name": cel.Type.STRING,
 }
 
 

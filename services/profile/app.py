@@ -14,11 +14,22 @@ from fastapi import FastAPI
 from services.profile import api
 from services.profile.api.desk import Desk
 from services.profile.consumer import stream
-from services.profile.publisher import Backlog, Counter, ProfilePublisher, SegmentFiller, Sweeper, Timekeeper
+from services.profile.publisher import (
+    Backlog,
+    ComputedFiller,
+    Counter,
+    ProfilePublisher,
+    SegmentFiller,
+    Sweeper,
+    Timekeeper,
+)
 from services.profile.service.absorbing import Profiles
 from services.profile.service.background import Sweeping
 from services.profile.service.counting import Counting
+from services.profile.service.defined import Definitions
+from services.profile.service.defining import Defining
 from services.profile.service.explaining import Explaining
+from services.profile.service.filling import Filling
 from services.profile.service.groups import Groups
 from services.profile.service.previewing import Previewing
 from services.profile.service.publishing import Publications
@@ -64,8 +75,10 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
     async with Kafka.open(settings.kafka, health) as kafka, Database.open(settings.database) as database:
         await kafka.require((topics.TOUCHPOINTS, topics.SCORES, *topics.given_by(SERVICE)))
 
-        segments, publications, counting = Segments(clock), Publications(clock), Counting(clock)
+        segments, counting = Segments(clock), Counting(clock)
+        publications = Publications(clock, settings.time_zone)
         profiles = Profiles(limits=settings.limits, zone=settings.time_zone, clock=clock)
+        current = Definitions(settings.time_zone)
         app.state.desk = Desk(
             database=database,
             reading=Reading(consumer=SERVICE, topic=settings.kafka.prefix + topics.TOUCHPOINTS.name),
@@ -74,8 +87,9 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
             segments=segments,
             groups=Groups(),
             traits=TraitHistory(),
-            previewing=Previewing(clock),
+            previewing=Previewing(current, clock),
             counting=counting,
+            defining=Defining(current, clock),
             patience=settings.patience,
         )
 
@@ -83,6 +97,8 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
             publications=publications, database=database, kafka=kafka, batch=settings.publish_batch, clock=clock
         )
         filler = SegmentFiller(segments=segments, database=database, batch=settings.fill_batch)
+        past = Filling(current, clock, batch=settings.past_batch, marks=settings.fill_batch)
+        computed = ComputedFiller(filling=past, database=database)
         backlog = Backlog(publications=publications, database=database)
         keeper = Timekeeper(timekeeping=Timekeeping(months=settings.timeline_months, clock=clock), database=database)
         publisher = Publisher(name="profiles", publish=out.publish, health=health)
@@ -106,6 +122,7 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
             Publisher(name="deleted segments", publish=filler.empty, health=health, idle=1.0).run(),
             Publisher(name="due", publish=sweeper.sweep, health=health, idle=0.25).run(),
             Publisher(name="counts", publish=counter.count, health=health, idle=10.0).run(),
+            Publisher(name="computed", publish=computed.fill, health=health, idle=0.5).run(),
             Publisher(name="backlog", publish=backlog.look, health=health, idle=1.0).run(),
             Publisher(name="timeline", publish=keeper.step, health=health, idle=10.0).run(),
         ):

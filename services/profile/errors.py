@@ -5,7 +5,10 @@ TemasError
 │   ├── ProfileNotFound      404 profile_not_found
 │   ├── SegmentNotFound      404 segment_not_found
 │   ├── GroupNotFound        404 group_not_found
-│   └── PersonaNotFound      404 persona_not_found
+│   ├── PersonaNotFound      404 persona_not_found
+│   └── ComputedNotFound     404 computed_not_found
+├── ComputedReserved         409 computed_reserved: everybody has a value of that name anyway
+├── TooManyComputed          409 too_many_computed
 ├── NotTogether              409 not_merged: there is nothing to take apart
 ├── Together                 409 already_merged: they are one profile, and not by a ruling
 ├── Contradicted             409 ruling_contradicted: a split stands in the way of the merge; `details` name it
@@ -60,6 +63,32 @@ class PersonaChanged(TemasError):
             f"the segment {persona_id!r} has another rule than the persona: with ?replace=true it gets the persona's",
             details=[{"path": "query.replace", "code": "persona_changed"}],
         )
+
+
+class ComputedNotFound(NotFound):
+    code = "computed_not_found"
+
+    def __init__(self, trait_id: str) -> None:
+        super().__init__(f"there is no computed trait {trait_id!r}: PUT /v1/computed/{trait_id} makes it")
+
+
+class ComputedReserved(TemasError):
+    status = 409
+    code = "computed_reserved"
+
+    def __init__(self, trait_id: str) -> None:
+        super().__init__(
+            f"trait_id: everybody has computed.{trait_id} anyway; choose another name",
+            details=[{"path": "trait_id", "code": "computed_reserved"}],
+        )
+
+
+class TooManyComputed(TemasError):
+    status = 409
+    code = "too_many_computed"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"there may be {most} computed traits: delete one that nobody uses")
 
 
 class NotTogether(TemasError):

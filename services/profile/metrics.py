@@ -68,6 +68,15 @@ FILLED = Counter(
     "temas_profile_segment_filled_total",
     "Profiles marked to be decided anew because a segment was saved.",
 )
+COMPUTED = Gauge(
+    "temas_profile_computed_definitions",
+    "Revisions of computed traits by phase. Long in `filling`: see the next one. `gone`: being deleted.",
+    ["phase"],
+)
+COMPUTED_LOOKED = Counter(
+    "temas_profile_computed_looked_total",
+    "Touchpoints of the past that were looked at for a computed trait. Stands still while one is filling: look why.",
+)
 TIMELINE_PARTITIONS = Gauge(
     "temas_profile_timeline_partitions",
     "Partitions of the timeline. With retention their number comes to rest; without, it grows by twelve a year.",

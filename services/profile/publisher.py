@@ -14,6 +14,7 @@ from services.profile.domain.periods import Period
 from services.profile.domain.publication import SOURCE
 from services.profile.service.background import Sweeping
 from services.profile.service.counting import Counting
+from services.profile.service.filling import Filling
 from services.profile.service.publishing import Publications, Told
 from services.profile.service.segments import Segments
 from services.profile.service.timekeeping import Timekeeping
@@ -122,6 +123,21 @@ class Counter:
     async def count(self) -> int:
         """Count one segment, in a transaction of its own; give whether to come again at once."""
         return int(await self.database.retrying(self.counting.count_next))
+
+
+class ComputedFiller:
+    """Fills computed traits from history, and has the views follow, a chunk in each step."""
+
+    def __init__(self, *, filling: Filling, database: Database) -> None:
+        self.filling = filling
+        self.database = database
+
+    async def fill(self) -> int:
+        """Do a chunk of what is to be done; give whether there may be more."""
+        more = await self.database.retrying(self.filling.step)
+        if not more:
+            await self.database.retrying(self.filling.measure)
+        return more
 
 
 class Backlog:

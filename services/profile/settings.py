@@ -38,6 +38,8 @@ class Settings(ServiceSettings):
     publish_batch: int = Field(default=200, ge=1, le=2_000)
     # Profiles marked in one transaction while a saved segment fills, or time passes; and how many may wait meanwhile.
     fill_batch: int = Field(default=1_000, ge=1)
+    # Touchpoints of the past looked at in one transaction while a computed trait fills: some ten milliseconds.
+    past_batch: int = Field(default=1_000, ge=1)
     # Whole months of history that timelines keep beside the present one; none: for ever. What is older still counts in
     # every profile.
     timeline_months: int | None = Field(default=None, ge=1)

@@ -1,7 +1,8 @@
 """The tables of profile. The migrations make them; a test holds both against each other.
 
 Facts: `fragment`, `identifier` (but for its `profile_id` and `joined`), `edge`, `ruling`, `timeline`, `score`,
-`segment`, `retention`, `group_fragment`. Everything else follows from them and can be made anew.
+`segment`, `retention`, `computed_definition`, `generation`, `group_fragment`. Everything else follows from them and can
+be made anew.
 
 - Text that is compared is in collation C: PostgreSQL must order ids exactly as Python does.
 - JSON that is only ever read whole is `json`, not `jsonb`: what was written is what is read, byte for byte, and neither
@@ -216,6 +217,51 @@ RETENTION = Table(
     METADATA,
     Column("what", _TEXT, primary_key=True),
     Column("removed_before", _TIME, nullable=False),
+)
+
+# Computed traits. Each change is a row of its own: the one before shows until the new one is filled. `phase`:
+#
+# - filling: history is being read into its parts, `fill` says how far; events that happen meanwhile count already;
+# - showing: it is whole and shows in every view from now on, and profiles up to `marked_to` were marked to follow;
+# - ready: all of them were;
+# - leaving: it shows no more, and profiles are being marked; gone: nobody sees it, and its parts are being deleted.
+#
+# `revision` is the generation that it was saved in. `since`: the first day that counts, as a number.
+COMPUTED_DEFINITION = Table(
+    "computed_definition",
+    METADATA,
+    Column("id", _TEXT, primary_key=True),
+    Column("revision", Integer, primary_key=True),
+    Column("name", _TEXT, nullable=False),
+    Column("formula", JSON, nullable=False),
+    Column("since", Integer),
+    Column("saved_at", _TIME, nullable=False),
+    Column("phase", _TEXT, nullable=False),
+    Column("fill", JSON, nullable=False),
+    Column("complete_from", _TIME),
+    Column("marked_to", Uuid),
+)
+
+# What the events of an identifier add up to for one definition. The index is for deleting all of a definition: its keys
+# repeat, so it is small.
+COMPUTED_PART = Table(
+    "computed_part",
+    METADATA,
+    Column("kind", _TEXT, primary_key=True),
+    Column("value", _TEXT, primary_key=True),
+    Column("trait", _TEXT, primary_key=True),
+    Column("revision", Integer, primary_key=True),
+    Column("state", JSON, nullable=False),
+    Index("computed_part_by_trait", "trait", "revision"),
+)
+
+# How often what is `computed` was defined anew, shown or deleted. It never goes back, and changes only while nobody
+# absorbs or publishes: what `timeline.generation` says of a touchpoint is what it was counted by.
+GENERATION = Table(
+    "generation",
+    METADATA,
+    Column("what", _TEXT, primary_key=True),
+    Column("value", Integer, nullable=False),
 )
 
 # `filling`: whether profiles are still being marked for its newest rule, and `filled_to` the last one that was.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from services.profile.domain.counts import KEPT, hour_of
 from services.profile.domain.personas import PERSONAS
 from services.profile.service.background import Sweeping
 from services.profile.service.counting import Counting
+from services.profile.service.defined import Definitions
 from services.profile.service.previewing import CHUNK, Previewing
 from services.profile.service.segments import LAST_WORD, Segments
 from shared import topics
@@ -170,12 +171,16 @@ async def test_many_are_told_from_a_sample(database: Database) -> None:
     many = 2 * CHUNK + 50
     await happened(database, [identified(f"sm-{number}", traits={"n": number}) for number in range(many)])
     for _ in range(4):  # each time from another place
-        seen = await Previewing(Hands(), most=CHUNK + 30).preview(f"traits.n < {many // 2}", 10_000, database.retrying)
+        seen = await Previewing(Definitions(UTC), Hands(), most=CHUNK + 30).preview(
+            f"traits.n < {many // 2}", 10_000, database.retrying
+        )
         assert (seen.of, seen.looked_at) == (many, CHUNK + 30)
         assert len({each.profile_id for each in seen.sample}) == seen.held, "nobody is looked at twice"
         assert seen.estimate.low <= seen.estimate.count <= seen.estimate.high
         assert 0 < seen.estimate.low < seen.estimate.high < many
-    whole = await Previewing(Hands(), most=many).preview(f"traits.n < {many // 2}", 3, database.retrying)
+    whole = await Previewing(Definitions(UTC), Hands(), most=many).preview(
+        f"traits.n < {many // 2}", 3, database.retrying
+    )
     assert (whole.estimate.low, whole.estimate.high, len(whole.sample)) == (many // 2, many // 2, 3)
 
 
@@ -419,3 +424,18 @@ async def test_a_part_of_the_date_is_asked_again_at_midnight(service: Service) -
     assert ids(seen) == []
     service.hands.now = tomorrow.replace(hour=0, minute=0)
     await is_in(service, "user_id:md-u", "md-date", inside=True)
+
+
+async def test_a_day_that_leaves_its_window_changes_view_and_segment_with_no_event(service: Service) -> None:
+    counted = {"name": "Views of two days", "event": "Viewed", "aggregate": "count", "window_days": 2}
+    assert (await service.send("PUT", "/v1/computed/tm_views", json=counted)).status_code == 200
+    await save(service, "tm-lookers", "computed.tm_views >= 2")
+    seen = await service.shows("user_id:tw-u", *(viewed("Viewed", user="tw-u", at=service.hands.now) for _ in range(2)))
+    preview = await service.send("POST", "/v1/segments/preview", json={"rule": "computed.tm_views >= 2"})
+    assert (preview.json()["count"], preview.json()["exact"]) == (1, True)
+    await said(service, seen["profile_id"], "tm-lookers", "segment_entered")
+
+    service.hands.now += timedelta(days=2)
+
+    await service.becomes("user_id:tw-u", "computed.tm_views", 0)
+    await said(service, seen["profile_id"], "tm-lookers", "segment_entered", "segment_left")

@@ -9,6 +9,7 @@ from typing import Annotated, TypeVar
 from fastapi import Depends, Request
 
 from services.profile.service.counting import Counting
+from services.profile.service.defining import Defining
 from services.profile.service.explaining import Explaining
 from services.profile.service.groups import Groups
 from services.profile.service.previewing import Previewing
@@ -34,6 +35,7 @@ class Desk:
     traits: TraitHistory
     previewing: Previewing
     counting: Counting
+    defining: Defining
     patience: float
 
     async def run(self, use: Callable[[Work], Awaitable[T]]) -> T:

@@ -82,19 +82,21 @@ def day(at: datetime, zone: tzinfo) -> str:
 
 def worth(properties: Mapping[str, Any]) -> int:
     """An order's value in micros: the first of `total`, `revenue` and `value` that is a number, written or as text."""
-    amounts = (_amount(properties.get(name)) for name in ("total", "revenue", "value"))
-    amount = next((amount for amount in amounts if amount is not None), Decimal(0))
-    return int((amount * MICROS).to_integral_value())
+    amounts = (micros(properties.get(name)) for name in ("total", "revenue", "value"))
+    return next((amount for amount in amounts if amount is not None), 0)
 
 
-def _amount(value: Any) -> Decimal | None:
+def micros(value: Any) -> int | None:
+    """A number, written or as text, in micros; None for what is none, or is larger than any that is meant."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     try:
         amount = Decimal(str(value).strip())
     except InvalidOperation:
         return None
-    return amount if amount.is_finite() and abs(amount) <= LARGEST else None
+    if not amount.is_finite() or abs(amount) > LARGEST:
+        return None
+    return int((amount * MICROS).to_integral_value())
 
 
 def _told_day(text: Any, zone: tzinfo) -> str | None:

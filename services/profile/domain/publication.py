@@ -10,6 +10,7 @@ from uuid import uuid5
 import msgspec
 
 from services.profile.domain import stages
+from services.profile.domain.computed.answers import NOTHING, Held
 from services.profile.domain.fragment import Fragment, fold
 from services.profile.domain.graph import Standing
 from services.profile.domain.identity import NAMESPACE
@@ -41,6 +42,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     scores: ShownScores | None = None
     segments: tuple[Entered, ...] = ()
     stage: Entered | None = None
+    computed: Held = NOTHING
 
 
 class Publication(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,7 +85,7 @@ def published(known: Known, rules: Mapping[str, Rule], at: datetime) -> Publicat
         stage=in_stage,
         signals=tuple(_signals(known, segments, in_stage, at)),
         unknown=now_in.unknown,
-        due=next_change((*stages.rules().values(), *rules.values()), {**seen, "segments": now_in.plain}),
+        due=_due(known, rules, {**seen, "segments": now_in.plain}, at),
     )
 
 
@@ -91,8 +93,15 @@ def looked_at(known: Known, at: datetime) -> tuple[View, Facts]:
     """The view of somebody who has members, before anybody's rules; and what rules see of it, the stage included."""
     folded = fold(known.fragments)
     plain = view(known.profile_id, known.version, known.members, folded, known.scores)
+    plain = msgspec.structs.replace(plain, computed={**plain.computed, **known.computed.values(at)})
     seen = facts(plain, folded, at)
     return plain, {**seen, "stage": stages.stage(seen)}
+
+
+def _due(known: Known, rules: Mapping[str, Rule], seen: Facts, at: datetime) -> datetime | None:
+    """When a rule may change, or a day leaves the window of a computed trait."""
+    moments = (known.computed.due(at), next_change((*stages.rules().values(), *rules.values()), seen))
+    return min((moment for moment in moments if moment is not None), default=None)
 
 
 def _absorbed(known: Known) -> Publication:

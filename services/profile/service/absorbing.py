@@ -7,10 +7,22 @@ from datetime import datetime, tzinfo
 
 from services.profile import metrics
 from services.profile.domain import fragment, graph, identity, linking
+from services.profile.domain.computed.parts import counted, occurrences
 from services.profile.domain.groups import described
 from services.profile.domain.identity import Statements
 from services.profile.domain.linking import Heard, Move, Places
-from services.profile.store import components, fragments, groups, identities, profiles, rulings, scores, timeline
+from services.profile.service.defined import Definitions
+from services.profile.store import (
+    components,
+    fragments,
+    groups,
+    identities,
+    parts,
+    profiles,
+    rulings,
+    scores,
+    timeline,
+)
 from shared.clock import Clock
 from shared.db import Work
 from shared.events import Scored, ShownScores, Touchpoint, Valuation
@@ -24,10 +36,12 @@ class Profiles:
         self.limits = limits
         self.zone = zone
         self.clock = clock
+        self.definitions = Definitions(zone)
 
     async def absorb(self, batch: Sequence[Touchpoint], work: Work) -> None:
         """Bring a batch's touchpoints, each seen for the first time, into the view."""
         await rulings.share(work)
+        defined = await self.definitions.current(work)
         owned = [identity.owned(touchpoint, self.limits.blocked) for touchpoint in batch]
         additions = fragment.absorbed(owned, self.zone)
         statements = identity.said(owned)
@@ -36,7 +50,8 @@ class Profiles:
         heard = linking.sift(statements, known)
 
         await fragments.add(work, additions)
-        added = await timeline.add(work, owned)
+        await parts.add(work, counted(occurrences(owned, defined), defined), defined)
+        added = await timeline.add(work, owned, defined.generation)
         await self._relate(work, heard, known, additions.keys())
         # Last, so that what a whole company shares is locked for the shortest time.
         await groups.add(work, described(batch))

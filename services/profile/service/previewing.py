@@ -12,6 +12,7 @@ from uuid import uuid4
 from services.profile.domain.preview import Estimate, estimate, holds
 from services.profile.domain.publication import Known
 from services.profile.domain.segments import rule as compiled
+from services.profile.service.defined import Definitions
 from services.profile.service.publishing import TURN, usable
 from services.profile.store import known, sampling, segments
 from services.profile.store.sampling import FIRST, LAST
@@ -55,7 +56,8 @@ class Previewing:
     Everybody is looked at where there are at most `most`; else as many, from a place that is drawn by chance.
     """
 
-    def __init__(self, clock: Clock, most: int = MOST) -> None:
+    def __init__(self, definitions: Definitions, clock: Clock, most: int = MOST) -> None:
+        self.definitions = definitions
         self.clock = clock
         self.most = most
         self.turn = asyncio.Lock()
@@ -84,11 +86,16 @@ class Previewing:
     async def _people(self, of: int, run: Run) -> AsyncIterator[Known]:
         """What is known of each who is looked at. Lets others have their turn now and then."""
         async for ids in self._ids(of, run):
-            people = await run(partial(known.known, ids=ids))
+            people = await run(partial(self._known, ids))
             for index, (each, _) in enumerate(people):
                 if index % TURN == 0:
                     await asyncio.sleep(0)
                 yield each
+
+    async def _known(self, ids: Sequence[str], work: Work) -> list[tuple[Known, bytes | None]]:
+        """As a publication finds them."""
+        defined = await self.definitions.current(work)
+        return await known.known(work, ids, defined)
 
     async def _ids(self, of: int, run: Run) -> AsyncIterator[Sequence[str]]:
         """Everybody's ids; or `most` of them from anywhere on, and from the first after the last."""

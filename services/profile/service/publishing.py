@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
 from typing import Any
 
@@ -18,6 +18,7 @@ from services.profile import metrics
 from services.profile.domain import segments as rules
 from services.profile.domain.counts import hour_of
 from services.profile.domain.publication import Known, Publication, published
+from services.profile.service.defined import Definitions
 from services.profile.store import counts, groups, known, profiles, segments
 from services.profile.store.profiles import Claimed
 from shared.clock import Clock
@@ -45,8 +46,9 @@ class Told:
 class Publications:
     """Three steps, in two transactions: `claim` and `confirm` in one that lasts until Kafka has all, `write` within."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, zone: tzinfo = UTC) -> None:
         self.clock = clock
+        self.definitions = Definitions(zone)
 
     async def claim(self, limit: int, claim: Work) -> list[Claimed]:
         """Profiles to publish, nobody else's while `claim` lasts."""
@@ -55,11 +57,12 @@ class Publications:
     async def write(self, claimed: Sequence[Claimed], work: Work) -> Told:
         """Fold what is known of the claimed profiles, and write their views, segments and signals."""
         now = self.clock()
+        defined = await self.definitions.current(work)
         # Written already, so somebody died, or Kafka was away, before it was sent: or perhaps after. Readers take a
         # version once, and time may have changed what is to be told: a new version tells it.
         unsure = {each.profile_id for each in claimed if each.written == each.version}
         await profiles.mark(work, unsure, now)
-        everything = await known.known(work, [each.profile_id for each in claimed])
+        everything = await known.known(work, [each.profile_id for each in claimed], defined)
         compiled = usable(await segments.rules(work))
 
         publications = [each async for each in _decided([each for each, _ in everything], compiled, now)]

@@ -9,9 +9,12 @@ from uuid import UUID
 
 from sqlalchemy import Row, text
 
+from services.profile.domain.computed.answers import Held
+from services.profile.domain.computed.definitions import Defined
 from services.profile.domain.publication import Entered, Known
 from services.profile.store.fragments import decoded
 from services.profile.store.identities import standing
+from services.profile.store.parts import folded
 from shared.db import Work
 from shared.events import ShownScores
 
@@ -22,12 +25,18 @@ PROFILES = text("""
         score.version AS score_version, score.engagement, score.ltv, score.churn_risk,
         identifier.kind, identifier.value, identifier.seen_at, identifier.seen_id,
         identifier.owner_kind, identifier.owner_value, identifier.claimed_at, identifier.claimed_id,
-        CAST(fragment.state AS text) AS state
+        CAST(fragment.state AS text) AS state,
+        part.traits AS part_traits, part.revisions AS part_revisions, part.states AS part_states
     FROM profile
     LEFT JOIN view USING (profile_id)
     LEFT JOIN score USING (profile_id)
     LEFT JOIN identifier USING (profile_id)
     LEFT JOIN fragment USING (kind, value)
+    LEFT JOIN LATERAL (
+        SELECT array_agg(trait) AS traits, array_agg(revision) AS revisions, array_agg(CAST(state AS text)) AS states
+        FROM computed_part
+        WHERE CAST(:computed AS boolean) AND (computed_part.kind, computed_part.value) = (fragment.kind, fragment.value)
+    ) AS part ON true
     WHERE profile.profile_id = ANY(CAST(:ids AS uuid[]))
     ORDER BY profile.profile_id, identifier.kind, identifier.value
 """)
@@ -35,19 +44,21 @@ SEGMENTS = text("""
     SELECT * FROM segment_member WHERE profile_id = ANY(CAST(:ids AS uuid[])) ORDER BY profile_id, segment_id
 """)
 
+NONE_DEFINED = Defined()
 
-async def known(work: Work, ids: Sequence[str]) -> list[tuple[Known, bytes | None]]:
+
+async def known(work: Work, ids: Sequence[str], defined: Defined = NONE_DEFINED) -> list[tuple[Known, bytes | None]]:
     """All that is known of these profiles, each with the digest of the membership that Kafka was last told."""
     segments: defaultdict[UUID, list[Entered]] = defaultdict(list)
     for row in await work.execute(SEGMENTS, {"ids": ids}):
         segments[row.profile_id].append(Entered(row.segment_id, row.since))
     profiles: defaultdict[UUID, list[Row[Any]]] = defaultdict(list)
-    for row in await work.execute(PROFILES, {"ids": ids}):
+    for row in await work.execute(PROFILES, {"ids": ids, "computed": bool(defined.shown)}):
         profiles[row.profile_id].append(row)
-    return [(_known(rows, segments[id]), rows[0].membership) for id, rows in profiles.items()]
+    return [(_known(rows, segments[id], defined), rows[0].membership) for id, rows in profiles.items()]
 
 
-def _known(rows: Sequence[Row[Any]], segments: Sequence[Entered]) -> Known:
+def _known(rows: Sequence[Row[Any]], segments: Sequence[Entered], defined: Defined) -> Known:
     """From one row for each member; a single one without a member where the profile has none."""
     first = rows[0]
     return Known(
@@ -57,9 +68,20 @@ def _known(rows: Sequence[Row[Any]], segments: Sequence[Entered]) -> Known:
         members=tuple(standing(row) for row in rows if row.kind is not None),
         fragments=tuple(decoded(row.state) for row in rows if row.state is not None),
         scores=_scores(first),
+        computed=_computed(rows, defined),
         segments=tuple(segments),
         stage=None if first.stage is None else Entered(first.stage, first.stage_since),
     )
+
+
+def _computed(rows: Sequence[Row[Any]], defined: Defined) -> Held:
+    found = [
+        part
+        for row in rows
+        if row.part_traits is not None
+        for part in zip(row.part_traits, row.part_revisions, row.part_states, strict=True)
+    ]
+    return Held(defined.zone, tuple(folded(found, defined.shown)))
 
 
 def _scores(row: Row[Any]) -> ShownScores | None:
