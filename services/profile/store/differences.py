@@ -43,7 +43,7 @@ async def differences(work: Work, live: str, shadow: str) -> list[Difference]:
 async def _difference(work: Work, live: str, shadow: str, fact: Fact, scope: dict[str, object]) -> Difference:
     wanted = {name: value for name, value in scope.items() if f":{name}" in fact.recent}
     rows = (await work.execute(text(_compared(live, shadow, fact)), wanted | {"samples": SAMPLES})).all()
-    sides = {row.side: Side(row.count, tuple(tuple(map(str, each)) for each in row.samples)) for row in rows}
+    sides = {row.side: Side(row.number, tuple(tuple(map(str, each)) for each in row.samples)) for row in rows}
     return Difference(fact.name, *(sides.get(side, Side()) for side in ("here", "there", "other")))
 
 
@@ -58,7 +58,7 @@ def _compared(live: str, shadow: str, fact: Fact) -> str:
             , noted AS (
                 INSERT INTO "{shadow}".changed SELECT DISTINCT {", ".join(fact.owner)} FROM difference
                 ON CONFLICT DO NOTHING
-            )"""
+            )"""  # noqa: S608 - nothing in it but names of ours
     return f"""
         WITH difference AS MATERIALIZED (
             SELECT {", ".join(owner)},
@@ -67,7 +67,7 @@ def _compared(live: str, shadow: str, fact: Fact) -> str:
             FULL JOIN (SELECT *, true AS there FROM "{shadow}".{fact.name} WHERE {fact.recent}) AS made USING ({key})
             WHERE live.there IS NULL OR made.there IS NULL {"".join(f" OR ({each})" for each in differs)}
         ){note}
-        SELECT side, count(*) AS count,
+        SELECT side, count(*) AS number,
             (SELECT array_agg(ARRAY[{", ".join(f"CAST({name} AS text)" for name in fact.key)}]) FROM (
                 SELECT {key} FROM difference AS one WHERE one.side = difference.side ORDER BY {key} LIMIT :samples
             ) AS few) AS samples
@@ -126,5 +126,3 @@ async def next_changed(work: Work, schema: str, limit: int) -> Sequence[Identifi
         {"limit": limit},
     )
     return [Identifier(*row) for row in rows]
-
-

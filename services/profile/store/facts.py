@@ -1,4 +1,4 @@
-"""Which tables follow from the log, and can be made anew from it. A table that is added here is rebuilt with the others.
+"""Which tables follow from the log, and can be made anew from it. What is added here is rebuilt with the others.
 
 Everything else stays as it is when they are exchanged: what people ruled and defined, what Kafka was told, scores, and
 how far the log was read.

@@ -57,7 +57,7 @@ class Screen:
         if tally.too_old:
             self.say(f"  {tally.too_old:,} were older than duplicates are known for when they came: left out, as then")
         if tally.unreadable:
-            self.say(f"  {tally.unreadable:,} could not be read or absorbed: left out, and in the dead letters since then")
+            self.say(f"  {tally.unreadable:,} could not be read or absorbed: left out, as they were then")
 
     def kept(self, kept: Kept) -> None:
         if kept.identifiers:

@@ -1,116 +1,150 @@
-"""What `python -m services.profile rebuild` does, step by step, and what it says."""
+"""`rebuild`, from its options to its exit code: opens what is needed, and says what stands in the way."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
-from services.profile.domain.rebuilt import Difference, equal
+from aiokafka.errors import KafkaError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
 from services.profile.errors import RebuildRefused
+from services.profile.service.absorbing import Profiles
 from services.profile.service.rebuilding.bar import Screen
 from services.profile.service.rebuilding.person import Person
+from services.profile.service.rebuilding.steps import REFUSED, Steps
 from services.profile.service.rebuilding.whole import Rebuilding
-from services.profile.store import shadow
-from shared.db import Database
+from services.profile.settings import SERVICE, Settings
+from shared import db, topics
+from shared.clock import Clock, system_clock
+from shared.db import Database, Work, is_away, sqlstate
+from shared.errors import OffsetOutOfRange
+from shared.events import Touchpoint
 from shared.identifiers import Identifier
+from shared.replay import Past, Replay
+from shared.settings import DatabaseSettings
+from shared.stream import StreamLimits
 
-EQUAL, DIFFERENT, REFUSED = 0, 1, 2
-"""Exit codes: nothing is different, or is any more; something is; it can't be done."""
-
-Opened = Callable[[str], AbstractAsyncContextManager[Rebuilding]]
-"""Gives the rebuilding beside the live schema, in the schema of that name, which it makes where there is none."""
+NOT_ALLOWED = "42501"
 
 
-class Command:
-    """`live` is the schema that is served from."""
+@dataclass(frozen=True)
+class Order:
+    """What was asked for. `person`: only that one."""
 
-    def __init__(self, *, live: str, database: Database, opened: Opened, screen: Screen) -> None:
-        self.live = live
-        self.beside = f"{live}_shadow"
-        self.before = f"{live}_before"
-        self.database = database
-        self.opened = opened
-        self.screen = screen
+    person: Identifier | None = None
+    dry_run: bool = False
+    afresh: bool = False
+    revert: bool = False
+    forget: bool = False
+    show: bool = False
 
-    async def rebuild(self, *, dry_run: bool, afresh: bool) -> int:
-        """Make everything anew, compare, and exchange what differs. Raises RebuildRefused."""
-        await self._finish()
-        if not dry_run and await self._is_there(self.before):
-            raise RebuildRefused(
-                "what was there before the last rebuild is still kept: --forget drops it, --revert puts it back"
+
+class Preparing(Protocol):
+    """Makes what a batch needs before it is absorbed."""
+
+    def prepare(self, batch: Sequence[Touchpoint]) -> Awaitable[None]: ...
+
+
+Keeper = Callable[[Settings, Database, Clock], Preparing]
+
+
+async def carried_out(
+    order: Order, settings: Settings, migrations: Path, keeper: Keeper, clock: Clock = system_clock
+) -> int:
+    """The exit code. `migrations`: of this service; `keeper` gives who makes partitions in a database."""
+    screen = Screen(show=order.show)
+    try:
+        async with _Opening(settings, migrations, keeper, clock).steps(screen) as (steps, person):
+            return await _done(order, steps, person)
+    except (RebuildRefused, OffsetOutOfRange) as error:
+        screen.say(str(error))
+    except DBAPIError as error:
+        if sqlstate(error) != NOT_ALLOWED:
+            raise
+        screen.say(f"This role may make no schema: GRANT CREATE ON DATABASE ... TO it ({error.orig})")
+    except (KafkaError, SQLAlchemyError, OSError) as error:
+        if not isinstance(error, KafkaError) and not is_away(error):
+            raise
+        screen.say(f"a server is away: the same command goes on from here ({error!r})")
+    return REFUSED
+
+
+async def _done(order: Order, steps: Steps, person: Person) -> int:
+    if sum((order.revert, order.forget, order.person is not None)) > 1:
+        raise RebuildRefused("--person, --revert and --forget are three different things: ask for one of them")
+    if order.revert:
+        return await steps.revert()
+    if order.forget:
+        return await steps.forget()
+    if order.person is not None:
+        return await steps.person(person, order.person, dry_run=order.dry_run)
+    return await steps.rebuild(dry_run=order.dry_run, afresh=order.afresh)
+
+
+class _Opening:
+    """What a rebuild is made of, opened and closed."""
+
+    def __init__(self, settings: Settings, migrations: Path, keeper: Keeper, clock: Clock) -> None:
+        self.settings = settings
+        self.migrations = migrations
+        self.keeper = keeper
+        self.clock = clock
+        self.profiles = Profiles(limits=settings.limits, zone=settings.time_zone, clock=clock)
+        self.remembered = StreamLimits().remembered
+
+    @asynccontextmanager
+    async def steps(self, screen: Screen) -> AsyncIterator[tuple[Steps, Person]]:
+        live = self.settings.database.db_schema
+        async with (
+            Database.open(self.settings.database, longest=None) as database,
+            Past.open(self.settings.kafka, topics.TOUCHPOINTS) as past,
+        ):
+            person = Person(
+                live=live,
+                consumer=SERVICE,
+                database=database,
+                past=past,
+                profiles=self.profiles,
+                remembered=self.remembered,
+                clock=self.clock,
             )
-        if afresh:
-            await self._drop(self.beside)
-        async with self.opened(self.beside) as rebuilding:
-            found = await self._made(rebuilding, keep=True)
-            if not equal(found) and not dry_run:
-                await self._swapped(rebuilding, self.before)
-                self.screen.say("Exchanged. What was there is kept: --revert puts it back, --forget drops it")
-        if equal(found):
-            await self._drop(self.beside)
-            self.screen.say("Equal: what is served is what the log says. Nothing was changed")
-        elif dry_run:
-            self.screen.say("Different. Nothing was changed; without --dry-run it goes on from here")
-        return DIFFERENT if dry_run and not equal(found) else EQUAL
 
-    async def revert(self) -> int:
-        """Put back what was there before the last rebuild, with all that was absorbed since. Raises RebuildRefused."""
-        await self._finish()
-        if not await self._is_there(self.before):
-            raise RebuildRefused("there is nothing to put back: no rebuild has exchanged anything, or it was forgotten")
-        async with self.opened(self.before) as rebuilding:
-            await self._made(rebuilding, keep=False)
-            await self._swapped(rebuilding, self.before)
-        self.screen.say("Put back. What was made anew is kept in its place: --revert exchanges them again")
-        return EQUAL
+            @asynccontextmanager
+            async def opened(schema: str) -> AsyncIterator[Rebuilding]:
+                async with self._rebuilding(schema, database, past) as rebuilding:
+                    yield rebuilding
 
-    async def forget(self) -> int:
-        """Drop what is kept, and what an interrupted rebuild has left."""
-        await self._finish()
-        for schema in (self.before, self.beside):
-            await self._drop(schema)
-        self.screen.say("Nothing is kept any more")
-        return EQUAL
+            yield Steps(live=live, database=database, opened=opened, screen=screen), person
 
-    async def person(self, person: Person, identifier: Identifier, *, dry_run: bool) -> int:
-        """Make anew what is known of one person."""
-        total = await person.length()
-        with self.screen.progress("reading", total) as made:
-            found = await person.rebuild(identifier, made, dry_run=dry_run)
-        self.screen.tally(person.tally)
-        self.screen.kept(found.kept)
-        self.screen.differences(found.differences)
-        if equal(found.differences):
-            self.screen.say("Equal: what is served of this person is what the log says")
-            return EQUAL
-        self.screen.say("Different. Nothing was changed" if dry_run else "Replaced by what the log says")
-        return DIFFERENT if dry_run else EQUAL
+    @asynccontextmanager
+    async def _rebuilding(self, schema: str, database: Database, past: Past) -> AsyncIterator[Rebuilding]:
+        """Beside the live schema, in `schema`, which is made by the same migrations where there is none."""
+        chosen: DatabaseSettings = self.settings.database.model_copy(update={"db_schema": schema})
+        await asyncio.to_thread(db.migrate, chosen, self.migrations)
+        async with Database.open(chosen, longest=None) as beside:
+            keeper = self.keeper(self.settings, beside, self.clock)
 
-    async def _made(self, rebuilding: Rebuilding, *, keep: bool) -> list[Difference]:
-        await rebuilding.begin()
-        with self.screen.progress("applying the log", await rebuilding.missing()) as made:
-            await rebuilding.fill(made)
-        self.screen.say("comparing")
-        found, kept = await rebuilding.compare(keep=keep)
-        self.screen.tally(rebuilding.replay.tally)
-        self.screen.kept(kept)
-        self.screen.differences(found)
-        return found
+            async def absorb(batch: Sequence[Touchpoint], work: Work) -> None:
+                await keeper.prepare(batch)
+                await self.profiles.absorb(batch, work)
 
-    async def _swapped(self, rebuilding: Rebuilding, name: str) -> None:
-        await rebuilding.swap(name=name)
-        self.screen.say("Views follow in the background")
-
-    async def _finish(self) -> None:
-        """Where the last one ended before all views were told to follow, tell them now."""
-        if await self._is_there(self.before):
-            async with self.opened(self.before) as rebuilding:
-                await rebuilding.follow(self.before)
-
-    async def _is_there(self, schema: str) -> bool:
-        async with self.database.begin() as work:
-            return await shadow.exists(work, schema)
-
-    async def _drop(self, schema: str) -> None:
-        async with self.database.begin() as work:
-            await shadow.drop(work, schema)
+            yield Rebuilding(
+                live=self.settings.database.db_schema,
+                beside=schema,
+                database=database,
+                replay=Replay(
+                    past=past,
+                    consumer=SERVICE,
+                    database=beside,
+                    handler=absorb,
+                    remembered=self.remembered,
+                    clock=self.clock,
+                ),
+                profiles=self.profiles,
+                clock=self.clock,
+            )

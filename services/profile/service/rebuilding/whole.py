@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from services.profile.domain import linking
 from services.profile.domain.linking import Move
 from services.profile.domain.rebuilt import Difference, Kept, is_cut
+from services.profile.domain.rulings import Ruling
 from services.profile.errors import RebuildRefused
 from services.profile.service.absorbing import Marks, Profiles
 from services.profile.store import differences, identities, keeping, profiles, rulings, shadow
@@ -125,7 +126,7 @@ class Rebuilding:
 
     @asynccontextmanager
     async def _held(self) -> AsyncIterator[Work]:
-        """Nobody absorbs or rules, and both schemas are at the same offsets. Raises TimeoutError where it takes long."""
+        """Nobody absorbs or rules, and both are at the same offsets. Raises TimeoutError where that takes long."""
         async with self.database.begin() as work:
             await rulings.lock(work)
             async with asyncio.timeout(PATIENCE):
@@ -182,7 +183,7 @@ class Rebuilding:
                 await shadow.copy(beside, self.live, self.beside)
                 await self.profiles.relink(beside, {party for each in new for party in (each.member, each.owner)})
 
-    async def _rulings(self, schema: str) -> list[rulings.Ruling]:
+    async def _rulings(self, schema: str) -> list[Ruling]:
         async with self.database.begin() as work:
             await keeping.search(work, schema)
             return await rulings.everything(work)
