@@ -24,7 +24,7 @@ from shared.clock import Clock
 from shared.db import Database, Work, is_away
 from shared.errors import OffsetOutOfRange
 from shared.events import CloudEvent, Touchpoint
-from shared.kafka import connection
+from shared.kafka import admin, connection
 from shared.settings import KafkaSettings
 from shared.topics import Topic
 
@@ -66,8 +66,9 @@ class Past:
         )
         await consumer.start()
         try:
-            numbers = sorted(consumer.partitions_for_topic(name) or await _partitions(consumer, name))
-            consumer.assign([TopicPartition(name, number) for number in numbers])
+            async with admin(settings) as client:
+                (description,) = await client.describe_topics([name])
+            consumer.assign([TopicPartition(name, each["partition"]) for each in description["partitions"]])
             yield cls(consumer, name, topic.event)
         finally:
             await consumer.stop()
@@ -110,21 +111,16 @@ class Past:
         return TopicPartition(self.topic, number)
 
 
-async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
-    """Those of a topic that the client has not heard of yet."""
-    await consumer.topics()
-    return consumer.partitions_for_topic(topic) or set()
-
-
 @dataclass
 class Tally:
-    """What a replay has met. `too_old`: what was put aside when it came, or would have been."""
+    """What a replay has met. `too_old`: what was put aside when it came. `since`: when the first was received."""
 
     read: int = 0
     fresh: int = 0
     repeated: int = 0
     too_old: int = 0
     unreadable: int = 0
+    since: datetime | None = None
 
 
 class Sieve:
@@ -148,7 +144,13 @@ class Sieve:
                 self.tally.too_old += 1
             else:
                 found.setdefault(ledger.key(event), event)
+                self._note(event)
         return found
+
+    def _note(self, event: CloudEvent) -> None:
+        if isinstance(event, Touchpoint):
+            received = event.data.received_at
+            self.tally.since = min(self.tally.since or received, received)
 
     def _was_too_old(self, event: CloudEvent, record: ConsumerRecord) -> bool:
         """As the consumer judged it, which read it soon after it was written."""

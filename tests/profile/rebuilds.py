@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from random import Random
 from typing import Any
 
@@ -16,7 +17,7 @@ from services.profile.cli import MIGRATIONS, timekeeper
 from services.profile.service.rebuilding.command import Order, carried_out
 from shared import topics
 from shared.db import Database
-from shared.events import Touchpoint
+from shared.events import Touchpoint, encode
 from shared.identifiers import Identifier
 from shared.kafka import admin
 from shared.replay import Bounds, Past
@@ -63,6 +64,13 @@ class World:
         random.shuffle(copies)
         await asyncio.gather(*(self.service.tell(each, key=f"k{random.randrange(99)}") for each in copies))
         await self.settled()
+
+    async def write(self, *values: Touchpoint | bytes, at: datetime) -> None:
+        """Append what may be no touchpoint at all, as if it had been written `at`."""
+        topic = self.service.settings.kafka.prefix + topics.TOUCHPOINTS.name
+        for each in values:
+            value = each if isinstance(each, bytes) else encode(each)
+            await self.service.kafka.producer.send_and_wait(topic, value, timestamp_ms=int(at.timestamp() * 1000))
 
     async def settled(self) -> None:
         """Wait until everything is absorbed and published."""

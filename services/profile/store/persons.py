@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from datetime import datetime
 
 from sqlalchemy import text
 
@@ -28,6 +29,10 @@ CLAIMED = text("""
 """)
 FRAGMENTS = text("""
     SELECT kind, value, CAST(state AS text) AS state FROM fragment
+    WHERE (kind, value) IN (SELECT * FROM unnest(CAST(:kinds AS text[]), CAST(:values AS text[])))
+""")
+SINCE = text("""
+    SELECT min(received_at) FROM timeline
     WHERE (kind, value) IN (SELECT * FROM unnest(CAST(:kinds AS text[]), CAST(:values AS text[])))
 """)
 UNKNOW = text("""
@@ -60,6 +65,12 @@ async def claimed(work: Work, owners: Iterable[Identifier]) -> set[Identifier]:
 async def fragments(work: Work, owners: Iterable[Identifier]) -> dict[Identifier, Fragment]:
     rows = await work.execute(FRAGMENTS, keys(owners))
     return {Identifier(row.kind, row.value): decoded(row.state) for row in rows}
+
+
+async def since(work: Work, owners: Iterable[Identifier]) -> datetime | None:
+    """When the first touchpoint in their timelines was received."""
+    found: datetime | None = (await work.execute(SINCE, keys(owners))).scalar()
+    return found
 
 
 async def take_out(work: Work, owners: Collection[Identifier], unknown: Collection[Identifier]) -> None:

@@ -23,6 +23,12 @@ async def exists(work: Work, schema: str) -> bool:
     return (await work.execute(EXISTS, {"name": schema})).scalar() is not None
 
 
+async def revision(work: Work, schema: str) -> str | None:
+    """The newest migration that a schema has."""
+    found: str | None = (await work.execute(text(f'SELECT version_num FROM "{schema}".alembic_version'))).scalar()  # noqa: S608
+    return found
+
+
 async def drop(work: Work, schema: str) -> None:
     """With all that is in it."""
     await endless(work)

@@ -73,10 +73,10 @@ class Screen:
                 self.say(f"{each.table}: equal")
                 continue
             self.say(
-                f"{each.table}: {each.here.count:,} rows only here, {each.there.count:,} only there, "
+                f"{each.table}: {each.here.count:,} rows only served, {each.there.count:,} only rebuilt, "
                 f"{each.other.count:,} different"
             )
-            for name, side in (("only here", each.here), ("only there", each.there), ("different", each.other)):
+            for name, side in (("only served", each.here), ("only rebuilt", each.there), ("different", each.other)):
                 self._samples(name, side)
 
     def _samples(self, name: str, side: Side) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import NamedTuple
 
 from services.profile.domain import graph, identity
@@ -18,6 +18,9 @@ from shared.db import Database, Work
 from shared.events import Touchpoint
 from shared.identifiers import Identifier, normal
 from shared.replay import BATCH, Offsets, Past, Sieve, Tally, gathered
+
+NEAR = 2_000
+"""Records that may be read while nobody absorbs."""
 
 Life = dict[bytes, Touchpoint]
 """Touchpoints by what names them for ever."""
@@ -69,7 +72,7 @@ class Person:
 
         Nobody absorbs for as long as that takes: a tenth of a second for a thousand touchpoints.
         """
-        heard = await self._heard(normal(identifier), made)
+        heard = await self._near(await self._heard(normal(identifier), made), made)
         async with self.database.begin() as work:
             await rulings.lock(work)
             stop = await self._absorbed(work)
@@ -97,6 +100,16 @@ class Person:
             if more <= people:
                 return Heard(people, life, {number: max(stop.get(number, 0), first) for number, first in start.items()})
             people |= more
+
+    async def _near(self, heard: Heard, made: Callable[[int], None]) -> Heard:
+        """Read on what has come meanwhile, until so little is missing that everybody can wait for it."""
+        while True:
+            async with self.database.begin() as work:
+                stop = await self._absorbed(work)
+            missing = sum(offset - heard.stop[number] for number, offset in stop.items())
+            heard = Heard(heard.people, heard.life | await self._gather(heard.stop, stop, heard.people, made), stop)
+            if missing <= NEAR:
+                return heard
 
     async def _gather(
         self, start: Offsets, stop: Offsets, people: Collection[Identifier], made: Callable[[int], None]
@@ -145,14 +158,14 @@ class Person:
         found = await differences.differences(work, before, after)
         for schema in (before, after):
             await shadow.drop(work, schema)
-        return Found(found, Kept(len(known), sum(known.values()), self._since(life)))
+        return Found(found, Kept(len(known), sum(known.values()), self.tally.since))
 
     async def _kept(
         self, work: Work, owners: Collection[Identifier], life: Sequence[Owned]
     ) -> Mapping[Identifier, int]:
         """Where the log no longer reaches back: of whom more is known than it tells, and how many touchpoints more."""
         firsts = {number: each.first for number, each in (await self.past.bounds()).items()}
-        if not is_cut(firsts, None, None):
+        if not is_cut(firsts, await persons.since(work, owners), self.tally.since):
             return {}
         told: dict[Identifier, int] = {}
         for each in life:
@@ -184,6 +197,3 @@ class Person:
         for start in range(0, len(batch), BATCH):
             await self.profiles.absorb(batch[start : start + BATCH], work)
         await self.profiles.relink(work, set(await identities.find(work, concerned)))
-
-    def _since(self, life: Sequence[Owned]) -> datetime | None:
-        return min((each.touchpoint.data.received_at for each in life), default=None)

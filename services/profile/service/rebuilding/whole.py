@@ -59,8 +59,13 @@ class Rebuilding:
 
     async def begin(self) -> None:
         """Take over what is not in the log, unless it was begun before. Raises RebuildRefused."""
-        if not await self.replay.positions():
-            async with self.database.begin() as work:
+        fresh = not await self.replay.positions()
+        async with self.database.begin() as work:
+            if await shadow.revision(work, self.live) != await shadow.revision(work, self.beside):
+                raise RebuildRefused(
+                    "what is served is of another version than this: python -m services.profile migrate"
+                )
+            if fresh:
                 await shadow.copy(work, self.live, self.beside)
         await self._check_reach()
 
@@ -212,6 +217,7 @@ class Rebuilding:
         async with self._held() as work:
             await shadow.endless(work)
             async with self.replay.database.begin() as beside:
+                await shadow.endless(beside)
                 await shadow.copy(beside, self.live, self.beside)
                 await differences.take_joined(beside, self.live, self.beside)
             moved = await differences.moved(work, self.live, self.beside)
