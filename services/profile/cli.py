@@ -77,7 +77,7 @@ def rebuild(
     from services.profile.service.rebuilding.command import Order, carried_out  # noqa: PLC0415
 
     order = Order(
-        person=Identifier.parse(person) if person else None,
+        person=_identifier(person) if person else None,
         dry_run=dry_run,
         afresh=afresh,
         revert=revert,
@@ -85,6 +85,14 @@ def rebuild(
         show=show,
     )
     sys.exit(asyncio.run(carried_out(order, Settings(), MIGRATIONS, timekeeper)))
+
+
+def _identifier(text: str) -> Identifier:
+    """Raises BadParameter where it is none."""
+    try:
+        return Identifier.parse(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is no kind:value, such as user_id:ayse") from error
 
 
 def timekeeper(settings: Settings, database: Database, clock: Clock) -> Timekeeper:
