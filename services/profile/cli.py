@@ -92,7 +92,7 @@ def _identifier(text: str) -> Identifier:
     try:
         return Identifier.parse(text)
     except ValueError as error:
-        raise typer.BadParameter(f"{text!r} is no kind:value, such as user_id:ayse") from error
+        raise typer.BadParameter(str(error)) from error
 
 
 def timekeeper(settings: Settings, database: Database, clock: Clock) -> Timekeeper:

@@ -328,7 +328,7 @@ async def test_one_person_is_made_anew_and_nobody_else_touched(
 
 
 @settings(max_examples=2, phases=[Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(life=lives(30), random=st.randoms(use_true_random=False))
+@given(life=lives(16), random=st.randoms(use_true_random=False))
 async def test_everybody_one_by_one_is_the_same_as_all_at_once(
     servers: Servers, life: list[Touchpoint], random: Random
 ) -> None:

@@ -88,7 +88,7 @@ class Steps:
 
     async def _made(self, rebuilding: Rebuilding, *, keep: bool) -> list[Difference]:
         await rebuilding.begin()
-        with self.screen.progress("applying the log", await rebuilding.missing()) as made:
+        with self.screen.progress("applying the log", await rebuilding.meeting.missing()) as made:
             await rebuilding.fill(made)
         self.screen.say("comparing")
         found, kept = await rebuilding.compare(keep=keep)

@@ -2,43 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-
-import structlog
-from sqlalchemy.exc import DBAPIError
+from collections.abc import Callable
 
 from services.profile.domain import linking
 from services.profile.domain.linking import Move
 from services.profile.domain.rebuilt import Difference, Kept, is_cut
-from services.profile.domain.rulings import Ruling
 from services.profile.errors import RebuildRefused
 from services.profile.service.absorbing import Marks, Profiles
-from services.profile.store import differences, identities, keeping, profiles, rulings, shadow
-from shared import ledger
+from services.profile.service.rebuilding.meeting import NEAR, Meeting
+from services.profile.store import differences, identities, keeping, profiles, shadow
 from shared.clock import Clock
-from shared.db import Database, Work, sqlstate
-from shared.errors import OffsetOutOfRange
+from shared.db import Database, Work
 from shared.replay import Replay
-
-log = structlog.get_logger(__name__)
-
-NEAR = 2_000
-"""Records that may be missing when everybody is asked to wait: a quarter of a second's work."""
-
-PATIENCE = 5.0
-"""Seconds that absorbing may be held up; past them it is let go, and tried again."""
-
-ATTEMPTS = 20
 
 MARKED_AT_ONCE = 2_000
 """Identifiers whose profiles are marked in one transaction."""
 
 DECIDED_AT_ONCE = 500
 """Identifiers whose owner is decided anew together, of those that are kept."""
-
-LOCK_NOT_AVAILABLE = "55P03"
 
 Made = Callable[[int], None]
 """Told how many records were applied."""
@@ -56,6 +37,7 @@ class Rebuilding:
         self.replay = replay
         self.profiles = profiles
         self.clock = clock
+        self.meeting = Meeting(live=live, beside=beside, database=database, replay=replay, profiles=profiles)
 
     async def begin(self) -> None:
         """Take over what is not in the log, unless it was begun before. Raises RebuildRefused."""
@@ -67,17 +49,12 @@ class Rebuilding:
                 )
             if fresh:
                 await shadow.copy(work, self.live, self.beside)
-        await self._check_reach()
-
-    async def missing(self) -> int:
-        """How many records are to be applied until the tables beside are where the live ones are."""
-        target, start = await self._target(), await self.replay.begin()
-        return sum(max(0, offset - start[number]) for number, offset in target.items())
+        await self.meeting.check_reach()
 
     async def fill(self, made: Made) -> None:
         """Apply the log until nearly nothing is missing. Whatever stops it, it goes on from there."""
-        while await self.missing() > NEAR:
-            await self.replay.up_to(await self._target(), made)
+        while await self.meeting.missing() > NEAR:
+            await self.replay.up_to(await self.meeting.target(), made)
         async with self.replay.database.begin() as work:
             await shadow.analyze(work, self.beside)
 
@@ -86,7 +63,7 @@ class Rebuilding:
 
         `keep`: where the log no longer reaches back, what it does not tell is kept first.
         """
-        async with self._still() as work:
+        async with self.meeting.still() as work:
             await shadow.endless(work)
             kept = await self._keep(work) if keep else Kept()
             await keeping.search(work, self.live)
@@ -99,7 +76,7 @@ class Rebuilding:
 
         Absorbing is held up for as long as the last records take, and the exchange itself.
         """
-        await self._tried(lambda: self._swap(name))
+        await self.meeting.tried(lambda: self._swap(name))
         await self.follow(name)
 
     async def follow(self, name: str) -> None:
@@ -112,86 +89,6 @@ class Rebuilding:
 
         while await self.database.retrying(some):
             pass
-
-    # --- meeting the live tables -------------------------------------------------------------------------------------
-
-    @asynccontextmanager
-    async def _still(self) -> AsyncIterator[Work]:
-        """A transaction that sees both at the same offsets for as long as it lasts. Absorbing waits for its begin."""
-        async with self.database.begin() as work:
-            # Nothing may be read before: the first read settles what all the others see.
-            await work.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-
-            async def look() -> None:
-                async with self._held():
-                    await work.exec_driver_sql("SELECT 1")
-
-            await self._tried(look)
-            yield work
-
-    @asynccontextmanager
-    async def _held(self) -> AsyncIterator[Work]:
-        """Nobody absorbs or rules, and both are at the same offsets. Raises TimeoutError where that takes long."""
-        async with self.database.begin() as work:
-            await rulings.lock(work)
-            async with asyncio.timeout(PATIENCE):
-                await self.replay.up_to(await self._target(work))
-                await self._take_rulings(work)
-            yield work
-
-    async def _tried(self, use: Callable[[], Awaitable[None]]) -> None:
-        """Until nobody has to wait long for it. Raises RebuildRefused."""
-        for attempt in range(ATTEMPTS):
-            while await self.missing() > NEAR:
-                await self.replay.up_to(await self._target())
-            try:
-                await use()
-            except TimeoutError:
-                log.info("what is missing takes long: absorbing goes on, and it is tried again")
-            except DBAPIError as error:
-                if sqlstate(error) not in (LOCK_NOT_AVAILABLE, "40P01", "40001"):
-                    raise
-                await asyncio.sleep(0.1 * (attempt + 1))
-            else:
-                return
-        raise RebuildRefused("the tables are read for so long each time that they can't be exchanged: try again later")
-
-    async def _target(self, work: Work | None = None) -> dict[int, int]:
-        """How far the live tables are."""
-        if work is None:
-            async with self.database.begin() as own:
-                return await self._target(own)
-        stored = await ledger.positions(work, self.replay.consumer)
-        return {number: offset for (topic, number), offset in stored.items() if topic == self.replay.past.topic}
-
-    async def _check_reach(self) -> None:
-        """Raises OffsetOutOfRange where the log no longer has what is next to be applied, there or here."""
-        bounds, target = await self.replay.past.bounds(), await self._target()
-        for number, offset in (await self.replay.begin()).items():
-            first, end = bounds[number]
-            if first > offset and target.get(number, 0) > offset:
-                raise OffsetOutOfRange(
-                    f"partition {number} of the log begins at {first} now, and {offset} is next to be applied: what is "
-                    "between is gone"
-                )
-            if target.get(number, 0) > end:
-                raise OffsetOutOfRange(f"partition {number} of the log ends at {end}, before what was absorbed")
-
-    async def _take_rulings(self, work: Work) -> None:
-        """What was ruled since this began: nobody rules while `work` lasts. Raises RebuildRefused."""
-        if changed := await shadow.changed_definitions(work, self.live, self.beside):
-            raise RebuildRefused(f"{', '.join(changed)} has changed since this began: begin again, with --afresh")
-        before = {each.id for each in await self._rulings(self.beside)}
-        new = [each for each in await self._rulings(self.live) if each.id not in before]
-        if new:
-            async with self.replay.database.begin() as beside:
-                await shadow.copy(beside, self.live, self.beside)
-                await self.profiles.relink(beside, {party for each in new for party in (each.member, each.owner)})
-
-    async def _rulings(self, schema: str) -> list[Ruling]:
-        async with self.database.begin() as work:
-            await keeping.search(work, schema)
-            return await rulings.everything(work)
 
     # --- keeping -----------------------------------------------------------------------------------------------------
 
@@ -214,7 +111,7 @@ class Rebuilding:
     # --- exchanging --------------------------------------------------------------------------------------------------
 
     async def _swap(self, name: str) -> None:
-        async with self._held() as work:
+        async with self.meeting.held() as work:
             await shadow.endless(work)
             async with self.replay.database.begin() as beside:
                 await shadow.endless(beside)
