@@ -16,7 +16,8 @@ from services.profile import tables
 class Fact(NamedTuple):
     """A table, and how two versions of it are held against each other.
 
-    `owner`: the columns of the identifier whose touchpoints make a row; None: no single one's. `beside`: columns that
+    `owner`: the columns of the identifier whose touchpoints make a row; None: no single one's, and then the whole table
+    is kept where the log no longer reaches back. `beside`: columns that
     do not follow from the log. `recent`: what retention has not passed, as SQL of :since and :month. `shows`: whether
     views follow from it. `kept`, where the log no longer reaches back: of whom more is known than it says, `whole` is
     kept; of `all` rows those that it lacks; the `earliest` of both; or it follows from the others (`after`).

@@ -70,9 +70,12 @@ async def keep(work: Work, live: str, shadow: str) -> None:
 
 
 def _taking_over(live: str, shadow: str, fact: Fact) -> Sequence[str]:
-    if fact.owner is None or fact.kept == "after":
+    if fact.kept == "after":
         return ()
     columns = ", ".join(column.name for column in fact.table.columns)
+    if fact.owner is None:  # what is served has heard all that the log tells, and more
+        rows = f'SELECT {columns} FROM "{live}".{fact.name}'  # noqa: S608
+        return f'DELETE FROM "{shadow}".{fact.name}', f'INSERT INTO "{shadow}".{fact.name} ({columns}) {rows}'  # noqa: S608
     owner, key = ", ".join(fact.owner), ", ".join(fact.key)
     theirs = f'SELECT {columns} FROM "{live}".{fact.name} WHERE ({owner}) IN (SELECT kind, value FROM "{shadow}".kept)'  # noqa: S608
     add = f'INSERT INTO "{shadow}".{fact.name} AS made ({columns}) {theirs} ON CONFLICT'
