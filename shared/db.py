@@ -49,15 +49,18 @@ class Database:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: DatabaseSettings) -> AsyncIterator[Self]:
-        """Connects on first use, so that a service can start, and say so, while PostgreSQL is away."""
+    async def open(cls, settings: DatabaseSettings, *, longest: float | None = 60) -> AsyncIterator[Self]:
+        """Connects on first use, so that a service can start, and say so, while PostgreSQL is away.
+
+        `longest`: seconds that a statement is waited for, whatever PostgreSQL itself would allow; None: for ever.
+        """
         engine = create_async_engine(
             _url(settings),
             pool_size=settings.pool_size,
             max_overflow=0,
             pool_timeout=5,
             pool_pre_ping=False,  # a round trip per transaction; a dead connection is found, and retried, on use
-            connect_args={"server_settings": _session(settings), "timeout": 5, "command_timeout": 60},
+            connect_args={"server_settings": _session(settings), "timeout": 5, "command_timeout": longest},
         )
         try:
             yield cls(engine)

@@ -93,6 +93,7 @@ class Servers:
         await self._migrate()
         name = f"test_{uuid.uuid4().hex[:12]}"
         await self._run(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+        await self._run(f"GRANT CREATE ON DATABASE {name} TO {', '.join(SERVICES)}")  # a copy has no grants
         kafka = KafkaSettings(bootstrap=self.kafka.address, prefix=f"{name}.")
         try:
             yield Installation(kafka, name, self.local.url, self._failures)

@@ -1,4 +1,4 @@
-"""Who may do what in the database: a role for each service, owner of the schema of its own name, and no more."""
+"""Who may do what in the database: a role for each service, owner of the schemas that it makes, and no more."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ async def grant(server: str, database: str, passwords: Mapping[str, str]) -> Non
     try:
         await _run(connection, "REVOKE ALL ON DATABASE %I FROM PUBLIC", database)
         for role in passwords:
-            await _run(connection, "GRANT CONNECT ON DATABASE %I TO %I", database, role)
+            # CREATE: of schemas of its own, in which it makes tables anew beside those that it serves from.
+            await _run(connection, "GRANT CONNECT, CREATE ON DATABASE %I TO %I", database, role)
             await _run(connection, "CREATE SCHEMA IF NOT EXISTS %I AUTHORIZATION %I", role, role)
     finally:
         await connection.close()

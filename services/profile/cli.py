@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
+from typing import Annotated
 
 import typer
+from typer import Option
 
 from services.profile.app import build
+from services.profile.publisher import Timekeeper
 from services.profile.service.absorbing import Profiles
 from services.profile.service.ruling import Rulings
+from services.profile.service.timekeeping import Timekeeping
 from services.profile.settings import SERVICE, Settings
 from shared import db, http, kafka, topics
-from shared.clock import system_clock
+from shared.clock import Clock, system_clock
 from shared.db import Database
 from shared.identifiers import Identifier, normal
+
+MIGRATIONS = Path(__file__).parent / "migrations"
 
 main = typer.Typer(help="profile: the unified view of each customer.", no_args_is_help=True, add_completion=False)
 
@@ -30,7 +37,7 @@ def serve() -> None:
 def migrate() -> None:
     """Bring the database's schema up to date, and create the topics that this service gives."""
     settings = Settings()  # from the environment
-    db.migrate(settings.database, Path(__file__).parent / "migrations")
+    db.migrate(settings.database, MIGRATIONS)
     asyncio.run(_create_topics(settings))
 
 
@@ -45,6 +52,52 @@ async def _relink(settings: Settings, identifiers: list[Identifier]) -> None:
     rulings = Rulings(Profiles(limits=settings.limits, zone=settings.time_zone, clock=system_clock), system_clock)
     async with Database.open(settings.database) as database:
         await database.retrying(lambda work: rulings.relink(identifiers, work))
+
+
+@main.command()
+def rebuild(
+    *,
+    person: Annotated[str | None, Option(help="Only this person (kind:value), at once and for good.")] = None,
+    dry_run: Annotated[bool, Option("--dry-run", help="Compare, and change nothing.")] = False,
+    afresh: Annotated[bool, Option("--afresh", help="From the log's first record, whatever was begun before.")] = False,
+    revert: Annotated[bool, Option("--revert", help="Put back what was there before the last rebuild.")] = False,
+    forget: Annotated[bool, Option("--forget", help="Drop what was there before the last rebuild.")] = False,
+    show: Annotated[bool, Option("--show", help="Print identifiers as they are, not digests of them.")] = False,
+) -> None:
+    """Make anew, from the log, everything that follows from it, while the service goes on.
+
+    It is made beside what is served, compared with it, and put in its place in one
+    short step; what was there is kept until --forget. Where a rebuild is stopped or
+    killed, the same command goes on. What the log no longer tells is kept.
+
+    Exit code 0: what is served is what the log says. 1: it is not, and --dry-run
+    left it so. 2: this can't be done as asked.
+    """
+    # Only here: what a terminal needs would lie in the memory of every process that answers requests.
+    from services.profile.service.rebuilding.command import Order, carried_out  # noqa: PLC0415
+
+    order = Order(
+        person=_identifier(person) if person else None,
+        dry_run=dry_run,
+        afresh=afresh,
+        revert=revert,
+        forget=forget,
+        show=show,
+    )
+    sys.exit(asyncio.run(carried_out(order, Settings(), MIGRATIONS, timekeeper)))
+
+
+def _identifier(text: str) -> Identifier:
+    """Raises BadParameter where it is none."""
+    try:
+        return Identifier.parse(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def timekeeper(settings: Settings, database: Database, clock: Clock) -> Timekeeper:
+    """Who makes the partitions that batches need."""
+    return Timekeeper(timekeeping=Timekeeping(months=settings.timeline_months, clock=clock), database=database)
 
 
 async def _create_topics(settings: Settings) -> None:

@@ -16,6 +16,7 @@ TemasError
 ├── RulingRefused            422 ruling_refused: nothing can be ruled on this pair; says why
 ├── RetryLater
 │   └── NotYet               503 not_yet, Retry-After: what was asked for is in the log and does not show yet
+├── RebuildRefused           never told to a client: what an operator asked for can't be done now; says what to do
 └── RuleRefused              422 rule_refused: line, column, and what CEL expected (of shared/rules.py)
     └── RuleTooCostly        422 rule_too_costly: `details` tell the cost and the limit
 """
@@ -129,6 +130,11 @@ class RulingRefused(TemasError):
 
     def __init__(self, field: str, why: str) -> None:
         super().__init__(f"{field}: {why}", details=[{"path": f"body.{field}", "code": "ruling_refused"}])
+
+
+class RebuildRefused(TemasError):
+    status = 409
+    code = "rebuild_refused"
 
 
 class NotYet(RetryLater):

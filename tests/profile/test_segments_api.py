@@ -52,6 +52,10 @@ async def said(service: Service, profile_id: str, segment: str, *names: str) -> 
     await until(look)
 
 
+def previewing(most: int) -> Previewing:
+    return Previewing(Definitions(UTC), Hands(), most=most)
+
+
 def ids(view: Json) -> list[str]:
     return [each["id"] for each in view["segments"]]
 
@@ -171,16 +175,12 @@ async def test_many_are_told_from_a_sample(database: Database) -> None:
     many = 2 * CHUNK + 50
     await happened(database, [identified(f"sm-{number}", traits={"n": number}) for number in range(many)])
     for _ in range(4):  # each time from another place
-        seen = await Previewing(Definitions(UTC), Hands(), most=CHUNK + 30).preview(
-            f"traits.n < {many // 2}", 10_000, database.retrying
-        )
+        seen = await previewing(CHUNK + 30).preview(f"traits.n < {many // 2}", 10_000, database.retrying)
         assert (seen.of, seen.looked_at) == (many, CHUNK + 30)
         assert len({each.profile_id for each in seen.sample}) == seen.held, "nobody is looked at twice"
         assert seen.estimate.low <= seen.estimate.count <= seen.estimate.high
         assert 0 < seen.estimate.low < seen.estimate.high < many
-    whole = await Previewing(Definitions(UTC), Hands(), most=many).preview(
-        f"traits.n < {many // 2}", 3, database.retrying
-    )
+    whole = await previewing(many).preview(f"traits.n < {many // 2}", 3, database.retrying)
     assert (whole.estimate.low, whole.estimate.high, len(whole.sample)) == (many // 2, many // 2, 3)
 
 
@@ -430,7 +430,9 @@ async def test_a_day_that_leaves_its_window_changes_view_and_segment_with_no_eve
     counted = {"name": "Views of two days", "event": "Viewed", "aggregate": "count", "window_days": 2}
     assert (await service.send("PUT", "/v1/computed/tm_views", json=counted)).status_code == 200
     await save(service, "tm-lookers", "computed.tm_views >= 2")
-    seen = await service.shows("user_id:tw-u", *(viewed("Viewed", user="tw-u", at=service.hands.now) for _ in range(2)))
+    twice = [touchpoint("Viewed", user="tw-u", at=service.hands.now) for _ in range(2)]
+    await service.shows("user_id:tw-u", *twice)
+    seen = await service.becomes("user_id:tw-u", "computed.tm_views", 2)
     preview = await service.send("POST", "/v1/segments/preview", json={"rule": "computed.tm_views >= 2"})
     assert (preview.json()["count"], preview.json()["exact"]) == (1, True)
     await said(service, seen["profile_id"], "tm-lookers", "segment_entered")

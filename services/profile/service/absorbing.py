@@ -40,6 +40,12 @@ class Profiles:
 
     async def absorb(self, batch: Sequence[Touchpoint], work: Work) -> None:
         """Bring a batch's touchpoints, each seen for the first time, into the view."""
+        await self.absorb_people(batch, work)
+        # Last, so that what a whole company shares is locked for the shortest time.
+        await groups.add(work, described(batch))
+
+    async def absorb_people(self, batch: Sequence[Touchpoint], work: Work) -> None:
+        """All that a batch says of the people whose it is, and nothing of the groups that they are in."""
         await rulings.share(work)
         defined = await self.definitions.current(work)
         owned = [identity.owned(touchpoint, self.limits.blocked) for touchpoint in batch]
@@ -53,8 +59,6 @@ class Profiles:
         await parts.add(work, counted(occurrences(owned, defined), defined), defined)
         added = await timeline.add(work, owned, defined.generation)
         await self._relate(work, heard, known, additions.keys())
-        # Last, so that what a whole company shares is locked for the shortest time.
-        await groups.add(work, described(batch))
         metrics.ABSORBED.inc(len(batch))
         metrics.TIMELINE_LATE.inc(len(batch) - added)  # each is new, so nothing else keeps one out
         metrics.BLOCKED.inc(sum(len(each.blocked) for each in owned))

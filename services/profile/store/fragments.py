@@ -30,6 +30,8 @@ PUT = text("""
 """)
 
 _decoder = msgspec.json.Decoder(Fragment)
+# Keys in one order: two fragments that say the same are the same bytes, in whatever order they were told.
+_encoder = msgspec.json.Encoder(order="deterministic")
 
 
 async def add(work: Work, additions: Mapping[Identifier, Fragment]) -> None:
@@ -56,5 +58,5 @@ def _rows(fragments: Mapping[Identifier, Fragment]) -> dict[str, list[Any]]:
     return {
         "kinds": [key.kind for key, _ in ordered],
         "values": [key.value for key, _ in ordered],
-        "states": [msgspec.json.encode(state).decode() for _, state in ordered],
+        "states": [_encoder.encode(state).decode() for _, state in ordered],
     }

@@ -31,6 +31,7 @@ RULED = text("""
     WHERE EXISTS (SELECT 1 FROM ruling WHERE (member_kind, member_value) = (wanted.kind, wanted.value))
         OR EXISTS (SELECT 1 FROM ruling WHERE (owner_kind, owner_value) = (wanted.kind, wanted.value))
 """)
+EVERYTHING = text("SELECT * FROM ruling ORDER BY at, id")
 PAGE = text("""
     SELECT * FROM ruling WHERE (at, id) < (CAST(:at AS timestamptz), CAST(:id AS text))
     ORDER BY at DESC, id DESC LIMIT :limit
@@ -76,6 +77,11 @@ async def about(work: Work, wanted: Collection[Identifier]) -> list[Ruling]:
 async def ruled(work: Work, wanted: Collection[Identifier]) -> set[Identifier]:
     """Those of `wanted` that somebody ever ruled on."""
     return {Identifier(*row) for row in await work.execute(RULED, keys(wanted))} if wanted else set()
+
+
+async def everything(work: Work) -> list[Ruling]:
+    """Every ruling there is."""
+    return [ruling_of(row) for row in await work.execute(EVERYTHING)]
 
 
 async def page(work: Work, before: tuple[datetime, str], limit: int) -> Sequence[Ruling]:
