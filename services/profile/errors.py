@@ -3,7 +3,9 @@
 TemasError
 ├── NotFound
 │   ├── ProfileNotFound      404 profile_not_found
-│   └── SegmentNotFound      404 segment_not_found
+│   ├── SegmentNotFound      404 segment_not_found
+│   └── ProposalNotFound     404 proposal_not_found
+├── ProposalDecided          409 proposal_decided: otherwise than asked now, or there is nothing left to decide
 ├── NotTogether              409 not_merged: there is nothing to take apart
 ├── Together                 409 already_merged: they are one profile, and not by a ruling
 ├── Contradicted             409 ruling_contradicted: a split stands in the way of the merge; `details` name it
@@ -11,6 +13,8 @@ TemasError
 ├── RetryLater
 │   └── NotYet               503 not_yet, Retry-After: what was asked for is in the log and does not show yet
 └── RuleRefused              422 rule_refused: line, column, and what CEL expected (of shared/rules.py)
+
+ExtraMissing is no client's: an operator asked for what needs a package that is not installed.
 """
 
 from __future__ import annotations
@@ -79,3 +83,27 @@ class NotYet(RetryLater):
 
     def __init__(self) -> None:
         super().__init__("it is in the log and does not show yet: ask again in a moment")
+
+
+class ProposalNotFound(NotFound):
+    code = "proposal_not_found"
+
+    def __init__(self, proposal_id: str) -> None:
+        super().__init__(f"there is no proposal {proposal_id!r}")
+
+
+class ProposalDecided(TemasError):
+    """`became`: what became of the proposal; `fix`: how to have it otherwise."""
+
+    status = 409
+    code = "proposal_decided"
+
+    def __init__(self, proposal_id: str, became: str, fix: str) -> None:
+        super().__init__(f"proposal {proposal_id} is {became}: {fix}")
+
+
+class ExtraMissing(Exception):
+    """The text is what to do."""
+
+    def __init__(self, package: str) -> None:
+        super().__init__(f"{package} is not installed: looking for duplicates needs it, pip install 'temas[duplicates]'")
