@@ -17,6 +17,7 @@ from services.profile.consumer import stream
 from services.profile.publisher import Backlog, ProfilePublisher, SegmentFiller, Timekeeper
 from services.profile.service.absorbing import Profiles
 from services.profile.service.explaining import Explaining
+from services.profile.service.proposing import Proposals
 from services.profile.service.publishing import Publications
 from services.profile.service.reading import Reading
 from services.profile.service.ruling import Rulings
@@ -61,11 +62,13 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
 
         segments, publications = Segments(clock), Publications(clock)
         profiles = Profiles(limits=settings.limits, zone=settings.time_zone, clock=clock)
+        rulings = Rulings(profiles, clock)
         app.state.desk = Desk(
             database=database,
             reading=Reading(consumer=SERVICE, topic=settings.kafka.prefix + topics.TOUCHPOINTS.name),
             explaining=Explaining(settings.limits),
-            rulings=Rulings(profiles, clock),
+            rulings=rulings,
+            proposals=Proposals(rulings, clock),
             segments=segments,
             patience=settings.patience,
         )

@@ -106,4 +106,6 @@ class ExtraMissing(Exception):
     """The text is what to do."""
 
     def __init__(self, package: str) -> None:
-        super().__init__(f"{package} is not installed: looking for duplicates needs it, pip install 'temas[duplicates]'")
+        super().__init__(
+            f"looking for duplicates needs {package}, which is not installed: pip install 'temas[duplicates]'"
+        )

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Depends
 from pydantic import SecretStr
 
-from services.profile.api import identities, profiles, segments
+from services.profile.api import identities, profiles, proposals, segments
 from shared.auth import secret_required
 from shared.http import Refusal
 
@@ -17,6 +17,7 @@ def router(secret_key: SecretStr) -> APIRouter:
     refusals: dict[int | str, dict[str, Any]] = {status: {"model": Refusal} for status in (401, 403, 422)}
     whole = APIRouter(prefix="/v1", dependencies=[Depends(secret_required(secret_key))], responses=refusals)
     whole.include_router(identities.router)  # before the profile itself: its path takes everything
+    whole.include_router(proposals.router)
     whole.include_router(profiles.router)
     whole.include_router(segments.router)
     return whole

@@ -9,6 +9,7 @@ from typing import Annotated, TypeVar
 from fastapi import Depends, Request
 
 from services.profile.service.explaining import Explaining
+from services.profile.service.proposing import Proposals
 from services.profile.service.reading import Reading
 from services.profile.service.ruling import Rulings
 from services.profile.service.segments import Segments
@@ -25,6 +26,7 @@ class Desk:
     reading: Reading
     explaining: Explaining
     rulings: Rulings
+    proposals: Proposals
     segments: Segments
     patience: float
 

@@ -22,7 +22,6 @@ from shared.identifiers import Identifier, names_nobody
 class Description(msgspec.Struct, frozen=True, kw_only=True):
     """Who somebody is said to be. `named` is the identifier that names the profile."""
 
-    profile_id: str
     named: Identifier
     given_name: str | None = None
     surname: str | None = None
@@ -39,7 +38,7 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     country: str | None = None
 
 
-COLUMNS = tuple(each for each in Description.__struct_fields__ if each not in ("profile_id", "named"))
+COLUMNS = tuple(each for each in Description.__struct_fields__ if each != "named")
 """What of a description is compared."""
 
 SPELLINGS: Mapping[str, tuple[str, ...]] = {
@@ -79,7 +78,7 @@ def described(view: View) -> Description | None:
     values |= {"given_name": given, "surname": surname, "house": house, "street": street}
     if not any(values.values()):
         return None
-    return Description(profile_id=view.profile_id, named=named, **values)
+    return Description(named=named, **values)
 
 
 def _named(view: View) -> Identifier | None:

@@ -4,34 +4,31 @@ that were proposed before when it is looked again.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
 from typing import Literal
 from uuid import uuid5
 
 import msgspec
 
-from services.profile.domain.identity import NAMESPACE
+from services.profile.domain.identity import NAMESPACE, profile_id
 from shared.identifiers import Identifier
 
 Status = Literal["open", "accepted", "refused", "gone"]
 """Open until somebody decides; gone where there is nothing left to decide."""
 
+DECIDED: tuple[Status, ...] = ("accepted", "refused")
 
-class Pair(msgspec.Struct, frozen=True, order=True):
-    """Two profiles by their ids, the lesser one first."""
+Pair = frozenset[str]
+"""Two profiles by their ids; a single one where they have become one."""
 
-    one: str
-    other: str
-
-
-def pair(one: str, other: str) -> Pair:
-    """The two in either order."""
-    return Pair(min(one, other), max(one, other))
+Whereabouts = Mapping[Identifier, str]
+"""The profile that each identifier is in now."""
 
 
 class Reason(msgspec.Struct, frozen=True):
-    """What was compared and what came of it, in bits: how much more, as a power of two, it is said of one person than
-    of two. The values themselves are not kept here: they are in the profiles.
+    """What was compared and what came of it, in bits: how many times more often that is so of one person than of two,
+    as a power of two. The values themselves are not kept here: they are in the profiles.
     """
 
     compared: str
@@ -39,101 +36,93 @@ class Reason(msgspec.Struct, frozen=True):
     bits: float
 
 
-class Found(msgspec.Struct, frozen=True):
-    """Two profiles that look like one person, with the sum of all bits, what was known beforehand included."""
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """Two profiles that look like one person, by the identifiers that name them. `weight`: the sum of all bits, those
+    of how rare duplicates are included.
+    """
 
-    pair: Pair
-    weight: float
-    probability: float
-    reasons: tuple[Reason, ...]
-
-
-class Proposal(msgspec.Struct, frozen=True, kw_only=True):
-    """What is proposed: that the two identifiers, which name their profiles, are one person's."""
-
-    id: str
     one: Identifier
     other: Identifier
     weight: float
     probability: float
     reasons: tuple[Reason, ...]
 
+    @property
+    def id(self) -> str:
+        """The same for the same two, in whichever order."""
+        return str(uuid5(NAMESPACE, " = ".join(["proposal", *sorted((str(self.one), str(self.other)))])))
 
-class Past(msgspec.Struct, frozen=True, kw_only=True):
-    """An earlier proposal, and the profiles that its two identifiers are in now."""
+
+class Proposal(Found, frozen=True, kw_only=True):
+    """What was proposed, and what became of it: since when, by which key and why."""
+
+    status: Status
+    proposed_at: datetime
+    decided_at: datetime | None = None
+    who: str | None = None
+    why: str | None = None
+
+
+class Past(msgspec.Struct, frozen=True):
+    """An earlier proposal, as far as another search minds it."""
 
     id: str
     one: Identifier
     other: Identifier
     status: Status
-    pair: Pair
-
-    @property
-    def together(self) -> bool:
-        return self.pair.one == self.pair.other
 
 
-class Revision(msgspec.Struct, frozen=True):
-    """What to write: proposals that are open now, new or again, and the ids of those that are gone."""
+class Revision(msgspec.Struct, frozen=True, kw_only=True):
+    """What to write: those that are open now, and the ids of those that are gone. `new`: how many are open that were
+    not; `decided` and `apart`: how many pairs were found of which somebody has decided, or ruled that they are two.
+    """
 
-    open: tuple[Proposal, ...]
+    open: tuple[Found, ...]
     gone: tuple[str, ...]
     new: int
-    refused: int
+    decided: int
     apart: int
 
 
-def proposal_id(one: Identifier, other: Identifier) -> str:
-    """The same for the same two, in whichever order."""
-    return str(uuid5(NAMESPACE, "/".join(sorted((f"proposal {one}", f"proposal {other}")))))
-
-
 def revised(
-    found: Sequence[Found],
-    named: Mapping[str, Identifier],
-    past: Collection[Past],
-    apart: Collection[Pair],
-    *,
-    complete: bool,
+    found: Iterable[Found], past: Collection[Past], splits: Collection[Pair], places: Whereabouts, *, complete: bool
 ) -> Revision:
-    """What `found` makes of earlier proposals.
+    """What a search makes of earlier proposals.
 
-    `named`: the identifier that names each profile that still is there; `apart`: the profiles that were ruled to be
-    apart. What was decided stays decided, also where another identifier names one of the profiles by now. An open
-    proposal is gone once its two are one profile, or look alike no more; that is known only of a `complete` search.
+    What was decided stays decided, also where another identifier names one of the profiles by now. An open proposal is
+    gone once its two are one profile, were ruled apart, or look alike no more, which only a `complete` search can say.
     """
-    before: dict[Pair, Past] = {}
-    for each in sorted(past, key=lambda each: (each.status in DECIDED, each.id)):
-        before[each.pair] = each
-    refused = {each for each, earlier in before.items() if earlier.status in DECIDED}
-    there = [each for each in found if each.pair.one in named and each.pair.other in named]
-    to_tell = [each for each in there if each.pair not in refused and each.pair not in apart]
-    proposals = tuple(_proposal(each, before.get(each.pair), named) for each in to_tell)
+    earlier = {_pair(each, places): each for each in sorted(past, key=lambda each: each.status in DECIDED)}
+    there = {_pair(each, places): each for each in found if _names(each.one, places) and _names(each.other, places)}
+    decided = {pair for pair in there if pair in earlier and earlier[pair].status in DECIDED}
+    apart = {pair for pair in there if pair in splits} - decided
+    to_tell = {pair: each for pair, each in there.items() if len(pair) == 2 and pair not in decided | apart}
+    proposals = tuple(_under(earlier.get(pair), each) for pair, each in to_tell.items())
 
-    ids = {each.id for each in proposals}
-    unseen = [each for each in past if each.status == "open" and each.id not in ids]
-    gone = tuple(sorted(each.id for each in unseen if complete or each.together or each.pair in apart))
-    known = {each.id for each in past if each.status == "open"}
+    ids, open_before = {each.id for each in proposals}, [each for each in past if each.status == "open"]
+    unseen = [each for each in open_before if each.id not in ids]
     return Revision(
         open=proposals,
-        gone=gone,
-        new=len(ids - known),
-        refused=sum(each.pair in refused for each in there),
-        apart=sum(each.pair in apart for each in there),
+        gone=tuple(sorted(each.id for each in unseen if complete or _settled(_pair(each, places), splits))),
+        new=len(ids - {each.id for each in open_before}),
+        decided=len(decided),
+        apart=len(apart),
     )
 
 
-DECIDED: tuple[Status, ...] = ("accepted", "refused")
+def _pair(two: Found | Past, places: Whereabouts) -> Pair:
+    return frozenset(places.get(each, profile_id(each)) for each in (two.one, two.other))
 
 
-def _proposal(found: Found, earlier: Past | None, named: Mapping[str, Identifier]) -> Proposal:
-    """Under the identifiers that were proposed before, where the two were: so that it is the same proposal."""
-    one, other = (earlier.one, earlier.other) if earlier else sorted((named[found.pair.one], named[found.pair.other]))
-    return Proposal(
-        id=earlier.id if earlier else proposal_id(one, other),
-        one=one,
-        other=other,
-        weight=found.weight,
-        probability=found.probability,
-        reasons=found.reasons,
-    )
+def _names(identifier: Identifier, places: Whereabouts) -> bool:
+    """Whether `identifier` still names a profile, as it did when it was read."""
+    return places.get(identifier) == profile_id(identifier)
+
+
+def _settled(pair: Pair, splits: Collection[Pair]) -> bool:
+    return len(pair) == 1 or pair in splits
+
+
+def _under(earlier: Past | None, found: Found) -> Found:
+    """Under the identifiers that the two were proposed by before, so that it is the same proposal."""
+    return found if earlier is None else msgspec.structs.replace(found, one=earlier.one, other=earlier.other)

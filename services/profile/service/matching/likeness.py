@@ -1,6 +1,6 @@
 """What makes two descriptions alike: the comparisons, the rules that choose which pairs are compared, the obvious ones.
 
-It is a model as Fellegi and Sunter (1969) have it, written as data for `matching`, which learns its probabilities.
+It is a model as Fellegi and Sunter (1969) have it, written as data for `model`, which learns its probabilities.
 Conditions are DuckDB's SQL over the two sides `_l` and `_r`. `m` is how often two descriptions of one person are on a
 level, `u` how often those of two people are: assumed where there is too little to learn from, else where learning
 begins. `m` is what registers and customer lists commonly show (nine values of ten are the same, of the rest most are
@@ -53,7 +53,13 @@ def _like(column: str, similarity: float) -> str:
 
 
 def _typos(column: str, count: int) -> str:
-    return f"damerau_levenshtein({column}_l, {column}_r) <= {count}"
+    """What is told apart by counting slips is looked over first: most pairs are far apart, and counting is slow."""
+    return f"{_like(column, 0.7)} AND damerau_levenshtein({column}_l, {column}_r) <= {count}"
+
+
+def _slips(count: int) -> str:
+    """The same for dates, which are all of one length: a slip changes two of their characters at most."""
+    return f"hamming(born_l, born_r) <= {2 * count} AND damerau_levenshtein(born_l, born_r) <= {count}"
 
 
 SWAPPED = "(given_name_l = surname_r AND surname_l = given_name_r)"
@@ -90,8 +96,8 @@ COMPARISONS = (
         _missing("born"),
         (
             Level(_same("born"), "is the same", 0.9, 5e-5, rare="born"),
-            Level(f"{_typos('born', 1)} OR {DAY_AND_MONTH}", "is one slip away", 0.04, 0.001),
-            Level(_typos("born", 2), "is two slips away", 0.01, 0.01),
+            Level(f"({_slips(1)}) OR {DAY_AND_MONTH}", "is one slip away", 0.04, 0.001),
+            Level(_slips(2), "is two slips away", 0.01, 0.01),
         ),
         personal=True,
     ),
@@ -149,7 +155,7 @@ COMPARISONS = (
             Level("city_l = city_r AND postcode_l = postcode_r", "and the postcode are the same", 0.6, 0.001),
             Level(_same("postcode"), "has the same postcode", 0.1, 0.001, rare="postcode"),
             Level(_same("city"), "has the same city", 0.1, 0.01, rare="city"),
-            Level(f"{_typos('postcode', 1)} OR {_like('city', 0.9)}", "is nearly the same", 0.05, 0.02),
+            Level(f"({_typos('postcode', 1)}) OR {_like('city', 0.9)}", "is nearly the same", 0.05, 0.02),
             Level(_same("region"), "is in the same region", 0.05, 0.2),
         ),
     ),
