@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Chosen(NamedTuple):
-    """The conditions by which pairs are compared, the rules that there was no room for, and how many `pairs` that makes.
+    """The conditions by which pairs are compared, the rules that there was no room for, and how many `pairs` it makes.
 
     A pair that agrees in two rules is counted twice: `pairs` is never less than what is compared.
     """

@@ -33,8 +33,8 @@ ENOUGH_PAIRS = 50
 
 class Looked(NamedTuple):
     """What was found, the heaviest first, and how: `compared` is how many pairs at most, `left_out` the rules that
-    would have made too many; `complete` whether that is all there was. `chance` and `agreement`: whether how often values of
-    two people, and of one, agree was learned rather than assumed.
+    would have made too many; `complete` whether that is all there was. `chance` and `agreement`: whether how often
+    values of two people, and of one, agree was learned rather than assumed.
     """
 
     found: tuple[Found, ...]
