@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -24,6 +25,11 @@ def look(descriptions: Sequence[Description], limit: int = 100_000, **rest: Any)
         return waiting.look(at_least=LIKELY, limit=limit, **rest)
 
 
+@cache
+def found_in(number: int) -> Looked:
+    return look(people(number))
+
+
 # --- registers of which it is known ----------------------------------------------------------------------------------
 
 
@@ -38,7 +44,7 @@ def test_febrl4() -> None:
 
 @pytest.mark.parametrize("number", [1, 2, 3])
 def test_registers_where_somebody_is_there_up_to_six_times(number: int) -> None:
-    precision, recall = quality(look(people(number)).found, register(number)[1])
+    precision, recall = quality(found_in(number).found, register(number)[1])
     assert precision >= 0.999
     assert recall >= 0.985
 
@@ -48,7 +54,7 @@ def test_registers_where_somebody_is_there_up_to_six_times(number: int) -> None:
     [
         (2, ["soc_sec_id"], 0.95),
         (2, ["given_name", "surname"], 0.97),
-        (1, ["address_1", "address_2", "street_number", "suburb", "postcode", "state"], 0.95),
+        (1, ["address_1", "address_2", "street_number", "suburb", "postcode", "state"], 0.9),
         (1, ["date_of_birth"], 0.95),
     ],
 )
@@ -61,11 +67,11 @@ def test_what_nobody_tells_costs_recall_and_no_precision(number: int, without: l
 def test_the_same_profiles_give_the_same_proposals_in_whatever_order_they_come() -> None:
     everybody = people(1)
     shuffled = Random(1).sample(everybody, len(everybody))
-    assert look(everybody) == look(shuffled)
+    assert look(shuffled) == found_in(1)
 
 
 def test_the_heaviest_come_first_and_a_limit_is_told() -> None:
-    whole, some = look(people(1)), look(people(1), limit=100)
+    whole, some = found_in(1), look(people(1), limit=100)
     assert some.found == whole.found[:100]
     assert (whole.complete, some.complete) == (True, False)
     weights = [each.weight for each in whole.found]
@@ -74,7 +80,7 @@ def test_the_heaviest_come_first_and_a_limit_is_told() -> None:
 
 def test_the_reasons_add_up_to_the_weight() -> None:
     """But for one number that is the same for all: how rare duplicates are."""
-    rarity = {round(each.weight - sum(reason.bits for reason in each.reasons), 1) for each in look(people(1)).found}
+    rarity = {round(each.weight - sum(reason.bits for reason in each.reasons), 1) for each in found_in(1).found}
     assert max(rarity) - min(rarity) <= 0.1 + 1e-9
     assert max(rarity) < 0
 
@@ -84,7 +90,8 @@ def test_the_reasons_add_up_to_the_weight() -> None:
 
 def test_families_are_not_proposed() -> None:
     """Everybody of a register gets a sister: of one surname, address and phone, with a name and a birthday of hers."""
-    once = [each for each in people(4) if each.named.value.endswith("-org")][:2_000]
+    originals = [each for each in people(4) if each.named.value.endswith("-org")]
+    once, others = originals[:1_000], originals[-1_000:]
     phones = {each.named: f"02{number:08}" for number, each in enumerate(once)}
     once = [msgspec.structs.replace(each, phone=phones[each.named]) for each in once]
     sisters = [
@@ -95,15 +102,15 @@ def test_families_are_not_proposed() -> None:
             born=other.born,
             national_id=other.national_id,
         )
-        for each, other in zip(once, reversed(once), strict=True)
+        for each, other in zip(once, others, strict=True)
     ]
     twice = [
         msgspec.structs.replace(each, named=Identifier("user_id", f"{each.named.value}-again"), house=None, city=None)
-        for each in once[:200]
+        for each in once[:100]
     ]
     found = pairs(look([*once, *sisters, *twice]).found)
     wrong = [pair for pair in found if len({name.removesuffix("-again") for name in pair}) == 2]
-    assert len(found) - len(wrong) == 200
+    assert len(found) - len(wrong) == 100
     assert len(wrong) <= 2
 
 
@@ -166,8 +173,15 @@ def test_a_rule_that_makes_too_many_pairs_is_left_out_and_told() -> None:
 
 
 def test_a_value_that_everybody_shares_joins_nobody() -> None:
-    shared = {"email": "info@example.com", "phone": "0212345678", "birthday": "1900-01-01", "city": "Izmir"}
-    everybody = [person(f"s-{n}", **shared, name=f"{chr(97 + n % 26) * 5} {chr(97 + n // 26) * 6}") for n in range(300)]
+    shared: dict[str, Any] = {
+        "email": "info@example.com",
+        "phone": "0212345678",
+        "birthday": "1900-01-01",
+        "city": "Izmir",
+    }
+    everybody = [
+        person(f"s-{n}", **shared, fullName=f"{chr(97 + n % 26) * 5} {chr(97 + n // 26) * 6}") for n in range(300)
+    ]
     assert look(everybody).found == ()
 
 

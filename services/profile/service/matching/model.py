@@ -23,8 +23,8 @@ from shared.identifiers import Identifier
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-SAMPLED = 1_000_000
-"""Random pairs on which chance is counted: what one pair in a hundred thousand has alike is seen ten times."""
+SAMPLED = 500_000
+"""Random pairs on which chance is counted: what one pair in a hundred thousand has alike is seen five times."""
 
 ENOUGH_SAMPLED = 10_000
 """Of those, where both sides tell what is compared: with fewer it stays assumed what they have alike by chance."""

@@ -22,7 +22,7 @@ MEMORY = "1GB"
 """What DuckDB may take; the rest of what it has to hold it puts on disk."""
 
 ROOM = 20_000_000
-"""How many pairs are compared at most: a few minutes on two cores."""
+"""How many pairs are compared at most: minutes, on two cores."""
 
 ENOUGH_PEOPLE = 150
 """From so many on there are ten thousand random pairs, and how often values agree by chance is counted."""
