@@ -66,12 +66,17 @@ class Model:
         self._take("u_probability", linker, seen, ENOUGH_SAMPLED)
 
     def learn_agreement(self, enough: int) -> None:
-        """Learn how often the values of one person agree, where `enough` obvious pairs are there to begin with."""
+        """Learn how often the values of one person agree, where `enough` obvious pairs are there to begin with.
+
+        How many of the pairs of a round are one person's is not learned with it: where all are, that has no end.
+        """
         linker = self._linker("person")
         for rule in self.pairs.possible(LEARNED):
             if self.pairs.obvious_where(agreement(rule)) >= enough:
                 linker.training.estimate_parameters_using_expectation_maximisation(
-                    agreement(rule), max_pairs=LEARNED_FROM if self.pairs.agreeing(rule) > LEARNED_FROM else None
+                    agreement(rule),
+                    fix_probability_two_random_records_match=True,
+                    max_pairs=LEARNED_FROM if self.pairs.agreeing(rule) > LEARNED_FROM else None,
                 )
         seen = {each.name: self.pairs.obviously_told(each) for each in self.comparisons}
         self._take("m_probability", linker, seen, enough)
