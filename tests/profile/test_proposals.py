@@ -21,7 +21,7 @@ def past(one: Identifier, other: Identifier, status: Status) -> Past:
 
 
 def revision(*all_found: Found, past: list[Past], **rest: Any) -> Revision:
-    told = {"splits": set(), "places": APART, "complete": True} | rest
+    told: dict[str, Any] = {"splits": set(), "places": APART, "complete": True} | rest
     return revised(all_found, past, **told)
 
 
