@@ -52,8 +52,8 @@ def test_registers_where_somebody_is_there_up_to_six_times(number: int) -> None:
 @pytest.mark.parametrize(
     ("number", "without", "at_least"),
     [
-        (2, ["soc_sec_id"], 0.95),
-        (2, ["given_name", "surname"], 0.97),
+        (1, ["soc_sec_id"], 0.93),
+        (1, ["given_name", "surname"], 0.95),
         (1, ["address_1", "address_2", "street_number", "suburb", "postcode", "state"], 0.9),
         (1, ["date_of_birth"], 0.95),
     ],
@@ -91,7 +91,7 @@ def test_the_reasons_add_up_to_the_weight() -> None:
 def test_families_are_not_proposed() -> None:
     """Everybody of a register gets a sister: of one surname, address and phone, with a name and a birthday of hers."""
     originals = [each for each in people(4) if each.named.value.endswith("-org")]
-    once, others = originals[:1_000], originals[-1_000:]
+    once, others = originals[:600], originals[-600:]
     phones = {each.named: f"02{number:08}" for number, each in enumerate(once)}
     once = [msgspec.structs.replace(each, phone=phones[each.named]) for each in once]
     sisters = [
