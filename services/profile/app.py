@@ -32,6 +32,7 @@ from services.profile.service.explaining import Explaining
 from services.profile.service.filling import Filling
 from services.profile.service.groups import Groups
 from services.profile.service.previewing import Previewing
+from services.profile.service.proposing import Proposals
 from services.profile.service.publishing import Publications
 from services.profile.service.reading import Reading
 from services.profile.service.ruling import Rulings
@@ -79,11 +80,13 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
         publications = Publications(clock, settings.time_zone)
         profiles = Profiles(limits=settings.limits, zone=settings.time_zone, clock=clock)
         current = Definitions(settings.time_zone)
+        rulings = Rulings(profiles, clock)
         app.state.desk = Desk(
             database=database,
             reading=Reading(consumer=SERVICE, topic=settings.kafka.prefix + topics.TOUCHPOINTS.name),
             explaining=Explaining(settings.limits),
-            rulings=Rulings(profiles, clock),
+            rulings=rulings,
+            proposals=Proposals(rulings, clock),
             segments=segments,
             groups=Groups(),
             traits=TraitHistory(),

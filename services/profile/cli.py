@@ -11,6 +11,7 @@ import typer
 from typer import Option
 
 from services.profile.app import build
+from services.profile.errors import ExtraMissing
 from services.profile.publisher import Timekeeper
 from services.profile.service.absorbing import Profiles
 from services.profile.service.ruling import Rulings
@@ -49,7 +50,7 @@ def relink(identifiers: list[str]) -> None:
 
 
 async def _relink(settings: Settings, identifiers: list[Identifier]) -> None:
-    rulings = Rulings(Profiles(limits=settings.limits, zone=settings.time_zone, clock=system_clock), system_clock)
+    rulings = _rulings(settings, system_clock)
     async with Database.open(settings.database) as database:
         await database.retrying(lambda work: rulings.relink(identifiers, work))
 
@@ -98,6 +99,34 @@ def _identifier(text: str) -> Identifier:
 def timekeeper(settings: Settings, database: Database, clock: Clock) -> Timekeeper:
     """Who makes the partitions that batches need."""
     return Timekeeper(timekeeping=Timekeeping(months=settings.timeline_months, clock=clock), database=database)
+
+
+def _rulings(settings: Settings, clock: Clock) -> Rulings:
+    return Rulings(Profiles(limits=settings.limits, zone=settings.time_zone, clock=clock), clock)
+
+
+@main.command()
+def duplicates(
+    *,
+    at_least: Annotated[
+        float, Option(min=0.5, max=1, help="How likely two profiles must be one person's to be proposed.")
+    ] = 0.99,
+    limit: Annotated[int, Option(min=1, help="How many to propose at most: the likeliest.")] = 10_000,
+    dry_run: Annotated[bool, Option("--dry-run", help="Only show what would be proposed.")] = False,
+) -> None:
+    """Look for profiles that are likely one person's, and propose them to people, who accept or refuse."""
+    # Only here, as above.
+    from services.profile.service.matching.command import looked_for  # noqa: PLC0415
+    from services.profile.service.matching.report import show  # noqa: PLC0415
+
+    settings = Settings()  # from the environment
+    rulings = _rulings(settings, system_clock)
+    try:
+        looked, revision = asyncio.run(looked_for(settings, rulings, at_least, limit, dry_run=dry_run))
+    except ExtraMissing as missing:
+        typer.echo(str(missing), err=True)
+        raise typer.Exit(1) from None
+    show(looked, revision, dry_run=dry_run)
 
 
 async def _create_topics(settings: Settings) -> None:

@@ -6,9 +6,11 @@ TemasError
 │   ├── SegmentNotFound      404 segment_not_found
 │   ├── GroupNotFound        404 group_not_found
 │   ├── PersonaNotFound      404 persona_not_found
-│   └── ComputedNotFound     404 computed_not_found
+│   ├── ComputedNotFound     404 computed_not_found
+│   └── ProposalNotFound     404 proposal_not_found
 ├── ComputedReserved         409 computed_reserved: everybody has a value of that name anyway
 ├── TooManyComputed          409 too_many_computed
+├── ProposalDecided          409 proposal_decided: otherwise than asked now, or there is nothing left to decide
 ├── NotTogether              409 not_merged: there is nothing to take apart
 ├── Together                 409 already_merged: they are one profile, and not by a ruling
 ├── Contradicted             409 ruling_contradicted: a split stands in the way of the merge; `details` name it
@@ -19,6 +21,8 @@ TemasError
 ├── RebuildRefused           never told to a client: what an operator asked for can't be done now; says what to do
 └── RuleRefused              422 rule_refused: line, column, and what CEL expected (of shared/rules.py)
     └── RuleTooCostly        422 rule_too_costly: `details` tell the cost and the limit
+
+ExtraMissing is no client's: an operator asked for what needs a package that is not installed.
 """
 
 from __future__ import annotations
@@ -143,3 +147,29 @@ class NotYet(RetryLater):
 
     def __init__(self) -> None:
         super().__init__("it is in the log and does not show yet: ask again in a moment")
+
+
+class ProposalNotFound(NotFound):
+    code = "proposal_not_found"
+
+    def __init__(self, proposal_id: str) -> None:
+        super().__init__(f"there is no proposal {proposal_id!r}")
+
+
+class ProposalDecided(TemasError):
+    """`became`: what became of the proposal; `fix`: how to have it otherwise."""
+
+    status = 409
+    code = "proposal_decided"
+
+    def __init__(self, proposal_id: str, became: str, fix: str) -> None:
+        super().__init__(f"proposal {proposal_id} is {became}: {fix}")
+
+
+class ExtraMissing(Exception):
+    """The text is what to do."""
+
+    def __init__(self, package: str) -> None:
+        super().__init__(
+            f"looking for duplicates needs {package}, which is not installed: pip install 'temas[duplicates]'"
+        )

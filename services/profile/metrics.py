@@ -34,6 +34,11 @@ RULINGS = Counter(
     "Identifiers that a person merged or split. Many splits: something else than people links identifiers.",
     ["ruling"],
 )
+PROPOSALS_DECIDED = Counter(
+    "temas_profile_proposals_decided_total",
+    "Likely duplicates that a person accepted or refused. Many refused: too little is known of people here.",
+    ["decision"],
+)
 PUBLISHED = Counter(
     "temas_profile_published_total",
     "Profiles published: folded, written and acknowledged by Kafka.",

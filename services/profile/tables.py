@@ -1,8 +1,8 @@
 """The tables of profile. The migrations make them; a test holds both against each other.
 
 Facts: `fragment`, `identifier` (but for its `profile_id` and `joined`), `edge`, `ruling`, `timeline`, `score`,
-`segment`, `retention`, `computed_definition`, `generation`, `group_fragment`. Everything else follows from them and can
-be made anew.
+`segment`, `retention`, `computed_definition`, `generation`, `group_fragment`; and of a `proposal` what was decided.
+Everything else follows from them and can be made anew.
 
 - Text that is compared is in collation C: PostgreSQL must order ids exactly as Python does.
 - JSON that is only ever read whole is `json`, not `jsonb`: what was written is what is read, byte for byte, and neither
@@ -106,6 +106,28 @@ RULING = Table(
     Column("why", _TEXT, nullable=False),
     Index("ruling_by_owner", "owner_kind", "owner_value"),
     Index("ruling_by_time", "at", "id"),
+)
+
+# Profiles that are likely one person's, by the identifiers that name them, the lesser one first; `id` follows from them
+# (domain/proposals.py). `decided_at`, `who` and `why`: of what became of it.
+PROPOSAL = Table(
+    "proposal",
+    METADATA,
+    Column("one_kind", _TEXT, primary_key=True),
+    Column("one_value", _TEXT, primary_key=True),
+    Column("other_kind", _TEXT, primary_key=True),
+    Column("other_value", _TEXT, primary_key=True),
+    Column("id", _TEXT, nullable=False),
+    Column("weight", Float, nullable=False),
+    Column("probability", Float, nullable=False),
+    Column("reasons", JSON, nullable=False),
+    Column("proposed_at", _TIME, nullable=False),
+    Column("status", _TEXT, nullable=False),
+    Column("decided_at", _TIME),
+    Column("who", _TEXT),
+    Column("why", _TEXT),
+    Index("proposal_by_id", "id"),
+    Index("proposal_by_weight", "status", "weight", "id"),
 )
 
 # `marked_at`: since when it waits to be published. `membership`: a digest of what Kafka was last told of its members.

@@ -7,7 +7,16 @@ from typing import Any
 from fastapi import APIRouter, Depends
 from pydantic import SecretStr
 
-from services.profile.api import computed, groups, identities, personas, profiles, segments, traits
+from services.profile.api import (
+    computed,
+    groups,
+    identities,
+    personas,
+    profiles,
+    proposals,
+    segments,
+    traits,
+)
 from shared.auth import secret_required
 from shared.http import Refusal
 
@@ -19,6 +28,7 @@ def router(secret_key: SecretStr) -> APIRouter:
     whole.include_router(traits.router)  # before all that is asked of a person: a trait's name takes everything, too
     whole.include_router(identities.router)  # before the profile itself: its path takes everything
     whole.include_router(computed.router)  # the same
+    whole.include_router(proposals.router)
     whole.include_router(profiles.router)
     whole.include_router(segments.router)
     whole.include_router(groups.router)

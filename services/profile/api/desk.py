@@ -13,6 +13,7 @@ from services.profile.service.defining import Defining
 from services.profile.service.explaining import Explaining
 from services.profile.service.groups import Groups
 from services.profile.service.previewing import Previewing
+from services.profile.service.proposing import Proposals
 from services.profile.service.reading import Reading
 from services.profile.service.ruling import Rulings
 from services.profile.service.segments import Segments
@@ -30,6 +31,7 @@ class Desk:
     reading: Reading
     explaining: Explaining
     rulings: Rulings
+    proposals: Proposals
     segments: Segments
     groups: Groups
     traits: TraitHistory

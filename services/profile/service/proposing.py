@@ -1,0 +1,109 @@
+"""Proposing: which profiles are likely one person's, and what people made of it. Nothing is merged but by a person."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from services.profile import metrics
+from services.profile.domain.description import Description, described
+from services.profile.domain.proposals import Found, Proposal, Revision, Status, revised
+from services.profile.domain.rulings import holding
+from services.profile.errors import ProposalDecided, ProposalNotFound
+from services.profile.service.ruling import Rulings, Word
+from services.profile.store import identities, proposals
+from shared.clock import Clock
+from shared.db import Work
+from shared.events import View
+
+
+class Chunk(NamedTuple):
+    """Some descriptions, and the profile after which the next ones come; None at the end."""
+
+    descriptions: Sequence[Description]
+    last: str | None
+
+
+class Proposals:
+    """What can be done with proposals. `rulings` makes the merges."""
+
+    def __init__(self, rulings: Rulings, clock: Clock) -> None:
+        self.rulings = rulings
+        self.clock = clock
+
+    # --- searching ---------------------------------------------------------------------------------------------------
+
+    async def descriptions(self, after: str | None, limit: int, work: Work) -> Chunk:
+        """What the next `limit` published views say of who their people are."""
+        rows = await proposals.views(work, after, limit)
+        told = (described(msgspec.json.decode(body, type=View)) for _, body in rows)
+        return Chunk([each for each in told if each is not None], rows[-1][0] if len(rows) == limit else None)
+
+    async def revise(self, found: Sequence[Found], work: Work, *, complete: bool) -> Revision:
+        """What those `found` make of earlier proposals; nothing is written."""
+        past, held = await proposals.past(work), holding(await proposals.splits(work)).splits
+        concerned = {identifier for each in found for identifier in (each.one, each.other)}
+        concerned |= {identifier for each in past for identifier in (each.one, each.other)} | held.keys()
+        known = await identities.find(work, concerned)
+        places = {identifier: place.profile_id for identifier, place in known.items() if place.profile_id is not None}
+
+        splits = {
+            frozenset((places[one], places[other]))
+            for one, others in held.items()
+            for other in others
+            if one in places and other in places
+        }
+        return revised(found, past, splits, places, complete=complete)
+
+    async def keep(self, revision: Revision, work: Work) -> None:
+        """Propose what is open by `revision`, and close what is gone."""
+        now = self.clock()
+        await proposals.put(work, revision.open, now)
+        await proposals.gone(work, revision.gone, now)
+
+    # --- deciding ----------------------------------------------------------------------------------------------------
+
+    async def page(self, status: Status, before: tuple[float | None, str], limit: int, work: Work) -> list[Proposal]:
+        """Those of that status, the heaviest first, those after the place `before`."""
+        return await proposals.page(work, status, before, limit)
+
+    async def get(self, id: str, work: Work, *, lock: bool = False) -> Proposal:
+        """Raises ProposalNotFound."""
+        found = await proposals.find(work, id, lock=lock)
+        if found is None:
+            raise ProposalNotFound(id)
+        return found
+
+    async def accept(self, id: str, who: str, why: str, work: Work) -> Proposal:
+        """Merge the two. Raises ProposalNotFound and ProposalDecided, and what `Rulings.rule` raises: then the proposal
+        is as it was.
+        """
+        proposal = await self.get(id, work, lock=True)
+        if proposal.status == "accepted":
+            return proposal
+        _check_open(proposal, "POST /v1/identities/merge makes the two one person nevertheless")
+        await self.rulings.rule(Word("merge", proposal.other, proposal.one, "body", who, why), work)
+        return await self._decide(proposal, "accepted", who, why, work)
+
+    async def refuse(self, id: str, who: str, why: str, work: Work) -> Proposal:
+        """Say that the two are not to be proposed again. Raises ProposalNotFound and ProposalDecided."""
+        proposal = await self.get(id, work, lock=True)
+        if proposal.status == "refused":
+            return proposal
+        _check_open(proposal, "POST /v1/identities/unmerge takes the merge back")
+        return await self._decide(proposal, "refused", who, why, work)
+
+    async def _decide(self, proposal: Proposal, status: Status, who: str, why: str, work: Work) -> Proposal:
+        metrics.PROPOSALS_DECIDED.labels(status).inc()
+        return await proposals.decide(work, proposal.id, status, at=self.clock(), who=who, why=why)
+
+
+def _check_open(proposal: Proposal, otherwise: str) -> None:
+    if proposal.status == "gone":
+        raise ProposalDecided(
+            proposal.id, "gone", "the two are one profile by now, or apart by a ruling, or look alike no more"
+        )
+    if proposal.status != "open":
+        raise ProposalDecided(proposal.id, proposal.status, otherwise)
