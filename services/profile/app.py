@@ -29,6 +29,7 @@ from shared.db import Database
 from shared.health import Health
 from shared.http import background, create_app
 from shared.kafka import Kafka
+from shared.keys import KeyReader, Keyring
 from shared.outbox import Publisher
 
 DESCRIPTION = "The unified view of each customer: who they are, what happened, which segments and stage they are in."
@@ -49,7 +50,7 @@ def build(settings: Settings, clock: Clock = system_clock) -> FastAPI:
         description=DESCRIPTION,
         health=health,
         lifespan=lifespan,
-        routers=[api.router(settings.secret_key)],
+        routers=[api.router()],
     )
 
 
@@ -57,7 +58,8 @@ def build(settings: Settings, clock: Clock = system_clock) -> FastAPI:
 async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock) -> AsyncIterator[None]:
     """Everything that the service is made of, while the block lasts."""
     async with Kafka.open(settings.kafka, health) as kafka, Database.open(settings.database) as database:
-        await kafka.require((topics.TOUCHPOINTS, topics.SCORES, *topics.given_by(SERVICE)))
+        await kafka.require((topics.TOUCHPOINTS, topics.SCORES, topics.KEYS, *topics.given_by(SERVICE)))
+        app.state.keyring = keyring = Keyring(settings.secret_key, clock)
 
         segments, publications = Segments(clock), Publications(clock)
         profiles = Profiles(limits=settings.limits, zone=settings.time_zone, clock=clock)
@@ -91,6 +93,7 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
             app,
             consumer.run(),
             publisher.run(),
+            KeyReader(service=SERVICE, settings=settings.kafka, keyring=keyring, health=health).run(),
             Publisher(name="segments", publish=filler.fill, health=health).run(),
             Publisher(name="backlog", publish=backlog.look, health=health, idle=1.0).run(),
             Publisher(name="timeline", publish=keeper.step, health=health, idle=10.0).run(),

@@ -19,7 +19,7 @@ import zstandard
 from prometheus_client import REGISTRY
 
 from services.ingest.domain.bounds import BATCH_CALLS
-from services.ingest.domain.sources import Key, Source, digest
+from services.ingest.domain.sources import Key, Source
 from services.ingest.service.registry import LONGEST, REMEMBERED, Snapshot
 from tests.builders import batch, page, track
 from tests.ingest.door import WRITE_KEY, Door, Place, process
