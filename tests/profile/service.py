@@ -43,7 +43,7 @@ SECRET = "a secret key of a test"
 NOON = after(days=1)
 """What time it is: late enough for the lives in tests, and so early that these are news."""
 
-NEEDED = (topics.TOUCHPOINTS, topics.SCORES, *topics.given_by("profile"))
+NEEDED = (topics.TOUCHPOINTS, topics.SCORES, topics.KEYS, *topics.given_by("profile"))
 
 
 @dataclass
