@@ -56,7 +56,7 @@ async def address(installed: Installation) -> AsyncIterator[str]:
     async with Kafka.open(installed.kafka, Health()) as kafka:
         await kafka.log(topics.TOUCHPOINTS).append([(each.owner.value.encode(), encode(each)) for each in PEOPLE])
     async with (
-        process("profile", told(installed, "profile", SECRET)) as (address, _),
+        process("profile", told(installed, "profile", SECRET, TEMAS_PROFILE_PATIENCE="0.2")) as (address, _),
         httpx.AsyncClient(base_url=address, auth=(SECRET, "")) as client,
     ):
         assert (await client.put("/v1/segments/buyers", json=BUYERS)).status_code == 200
@@ -78,7 +78,7 @@ def session() -> Iterator[requests.Session]:
 
 @pytest.mark.parametrize("label", OPERATIONS)
 def test_a_route_does_what_its_documentation_says(label: str, address: str, session: requests.Session) -> None:
-    keeps_its_word(OPERATIONS[label], address, session, examples=15, known=KNOWN, without=TAKES_EVERYTHING)
+    keeps_its_word(OPERATIONS[label], address, session, examples=20, known=KNOWN, without=TAKES_EVERYTHING)
 
 
 @pytest.mark.parametrize("label", shown(OPERATIONS, KNOWN))

@@ -5,22 +5,19 @@ To look at things the key needs `read`, to change them `admin`, to ask for offer
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import APIRouter, Depends
 
 from services.personalize.api import decisions, lift, offers
 from shared.auth import UserTokens, guard
-from shared.http import Refusal
+from shared.http import REFUSALS
 
 
 def router(tokens: UserTokens) -> APIRouter:
     """Everything this service answers: for whoever has a key, and for people with a user token."""
-    refusals: dict[int | str, dict[str, Any]] = {status: {"model": Refusal} for status in (401, 403, 422, 503)}
     guarded = APIRouter(dependencies=[Depends(guard())])
     for resource in (decisions, offers, lift):
         guarded.include_router(resource.router)
-    everything = APIRouter(responses=refusals)
+    everything = APIRouter(responses=REFUSALS)
     everything.include_router(decisions.for_servers())
     everything.include_router(guarded)
     everything.include_router(decisions.for_people(tokens))

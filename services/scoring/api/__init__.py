@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import APIRouter, Depends
 
 from services.scoring.api import models, reports, scores
 from shared.auth import guard
-from shared.http import Refusal
+from shared.http import REFUSALS
 
 
 def router() -> APIRouter:
     """Everything this service answers, for whoever has a key."""
-    refusals: dict[int | str, dict[str, Any]] = {status: {"model": Refusal} for status in (401, 403, 422, 503)}
-    all_of_it = APIRouter(dependencies=[Depends(guard())], responses=refusals)
+    all_of_it = APIRouter(dependencies=[Depends(guard())], responses=REFUSALS)
     for resource in (scores, models, reports):
         all_of_it.include_router(resource.router)
     return all_of_it
