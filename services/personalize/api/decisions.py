@@ -21,6 +21,7 @@ from services.personalize.schemas import (
 from services.personalize.service.decisions import Answer, Kept
 from shared.auth import UserTokens, guard
 from shared.errors import Invalid
+from shared.http import Refusal
 from shared.identifiers import Identifier
 
 router = APIRouter(prefix="/v1", tags=["decisions"])
@@ -37,7 +38,11 @@ async def decide(body: DecideBody, decisions: OfDecisions) -> DecisionAnswer:
     return _answer(await decisions.decide(request))
 
 
-@router.get("/decisions/{id}", summary="A decision: the question, every offer of the placement, and what became of it")
+@router.get(
+    "/decisions/{id}",
+    summary="A decision: the question, every offer of the placement, and what became of it",
+    responses={404: {"model": Refusal}},
+)
 async def record(id: DecisionId, decisions: OfDecisions) -> RecordAnswer:
     return _record(await decisions.find(id))
 
