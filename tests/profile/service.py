@@ -34,7 +34,7 @@ from shared.settings import KafkaSettings
 from shared.topics import Topic
 from tests.builders import Json, after
 from tests.servers import Installation
-from tests.waiting import until
+from tests.waiting import knows_keys, until
 
 E = TypeVar("E", bound=CloudEvent)
 
@@ -175,6 +175,7 @@ async def running(chosen: Settings, hands: Hands | None = None) -> AsyncIterator
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://profile") as client,
         Kafka.open(chosen.kafka, Health()) as kafka,
     ):
+        await knows_keys(app)
         yield Service(app, client, kafka, hands, chosen)
 
 
