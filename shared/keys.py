@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 
 import msgspec
@@ -39,6 +39,9 @@ PATIENCE = 10.0
 
 PAUSE = 1.0
 """Seconds until it does."""
+
+STOPS_WITHIN = 3.0
+"""Seconds that the old one's end may take."""
 
 NEVER = datetime.max.replace(tzinfo=UTC)
 
@@ -118,7 +121,10 @@ class KeyReader:
                 await consumer.start()
             yield consumer
         finally:
-            await consumer.stop()
+            # One that is cut off from its broker could wait for it first.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STOPS_WITHIN):
+                    await consumer.stop()
 
     async def _catch_up(self, consumer: AIOKafkaConsumer) -> None:
         """Read on to where the topic ends now. Raises KafkaError and TimeoutError."""

@@ -235,8 +235,9 @@ async def test_an_absent_kafka_keeps_nobody_out_who_was_let_in_and_delays_only_w
                     during.caller(new["key"], "read")
 
                 await breakable_servers.kafka.start()
-                for keyring in (before, during):
-                    await until(lambda ring=keyring: knows(ring, new["key"]), within=60)  # type: ignore[misc]
+                await until(lambda: all_told(installation), within=60)
+                await until(lambda: knows(before, new["key"]), within=60)
+                await until(lambda: knows(during, new["key"]), within=60)
                 assert during.caller(old["key"], "read").id == old["id"]
                 assert during.complete
 
