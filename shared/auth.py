@@ -1,6 +1,7 @@
-"""Who may call: servers and operators with the secret key, a person's browser with a user token.
+"""Who may call: servers and operators with a secret key, a person's browser with a user token.
 
-The secret key comes as the user name of HTTP Basic, or as a Bearer token. User tokens are short-lived JWTs that the
+A secret key comes as the user name of HTTP Basic, or as a Bearer token; what it opens, `shared/scopes.py` says, and
+which keys there are, the application's `Keyring` (`app.state.keyring`). User tokens are short-lived JWTs that the
 company's backend signs: `sub` is the user id, `aud` is `temas`, `exp` must be there. The algorithm is fixed here,
 never read from the token.
 """
@@ -9,17 +10,23 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hmac
 from collections.abc import Awaitable, Callable
+from typing import Annotated
 
 import jwt
-from fastapi import Request
+from fastapi import Depends, Request
 from pydantic import SecretStr
 
-from shared.errors import Forbidden, Unauthorized
+from shared.errors import Unauthorized
+from shared.events import NamedKey
+from shared.keys import Keyring
+from shared.scopes import Scope
 
 AUDIENCE = "temas"
 ALGORITHM = "HS256"
+
+LOOKS = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that change nothing."""
 
 
 def credential(authorization: str | None) -> str | None:
@@ -36,22 +43,27 @@ def credential(authorization: str | None) -> str | None:
     return None
 
 
-def same(given: str, secret: SecretStr) -> bool:
-    """Whether they are equal, in a time that tells nothing about where they differ."""
-    return hmac.compare_digest(given.encode(), secret.get_secret_value().encode())
+def guard(scope: Scope | None = None) -> Callable[[Request], Awaitable[None]]:
+    """A dependency that lets pass keys that have what `scope` names; without it, `read` to look and `admin` to change.
 
-
-def secret_required(secret: SecretStr) -> Callable[[Request], Awaitable[None]]:
-    """A dependency that lets only the secret key pass: 401 without any key, 403 with another one."""
+    401 without any key; 403 with one that is unknown, has ended or lacks the scope; 503 while keys are not known yet.
+    """
 
     async def check(request: Request) -> None:
-        given = credential(request.headers.get("authorization"))
-        if given is None:
-            raise Unauthorized("this needs the secret key: as HTTP Basic user name, or as Bearer token")
-        if not same(given, secret):
-            raise Forbidden("this key may not do that: use the secret key")
+        keyring: Keyring = request.app.state.keyring
+        needed = scope or ("read" if request.method in LOOKS else "admin")
+        request.state.caller = keyring.caller(credential(request.headers.get("authorization")), needed)
 
     return check
+
+
+async def _caller(request: Request) -> NamedKey:
+    caller: NamedKey = request.state.caller
+    return caller
+
+
+Caller = Annotated[NamedKey, Depends(_caller)]
+"""The key that `guard` let pass, for routes that write down who asked: its `id`."""
 
 
 class UserTokens:

@@ -366,6 +366,31 @@ class Decided(CloudEvent, frozen=True, tag="temas.decision.v1"):
     data: Choice
 
 
+# --- who may call ----------------------------------------------------------------------------------------------------
+
+
+class NamedKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A key, whose text nobody keeps: `digest` is its SHA-256, in hexadecimal. `source` is whose it is.
+
+    `scopes` are words of `shared/scopes.py`, or of a version to come. `ends_at` is when it stops to hold.
+    """
+
+    id: str
+    source: str
+    digest: str
+    scopes: tuple[str, ...]
+    ends_at: datetime | None = None
+
+    def holds(self, now: datetime) -> bool:
+        return self.ends_at is None or now < self.ends_at
+
+
+class Keyed(CloudEvent, frozen=True, tag="temas.key.v1"):
+    """What a key may do, until when."""
+
+    data: NamedKey
+
+
 # --- what a consumer could not process -------------------------------------------------------------------------------
 
 

@@ -54,6 +54,10 @@ class Refusal(BaseModel):
     details: list[dict[str, Any]] | None = None
 
 
+REFUSALS: dict[int | str, dict[str, Any]] = {status: {"model": Refusal} for status in (400, 401, 403, 413, 422, 503)}
+"""What every route that takes a key may answer instead, for its documentation."""
+
+
 class Json(Response):
     """An answer made from a msgspec struct, or from anything msgspec writes."""
 

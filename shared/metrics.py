@@ -106,6 +106,16 @@ STOPPED = Gauge(
     "1 when the consumer has stopped for good and waits for a person; its log says why.",
     ["consumer"],
 )
+KEYS_READ = Gauge(
+    "temas_keys_read_timestamp_seconds",
+    "When this process last made sure that it knows all keys; before the first time, when it began.",
+    ["service"],
+)
+KEYS_UNREADABLE = Counter(
+    "temas_keys_unreadable_total",
+    "Records of the topic `keys` that could not be read. Any: a key may hold here that was revoked.",
+    ["service"],
+)
 PUBLISHED = Counter("temas_publisher_published_total", "States published.", ["publisher"])
 PUBLISH_FAILURES = Counter(
     "temas_publisher_failures_total",

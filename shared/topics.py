@@ -50,6 +50,7 @@ IDENTITIES = Topic("identities", "profile", events.Identified, config=COMPACTED)
 PROFILES = Topic("profiles", "profile", events.Profiled, config=COMPACTED)
 SIGNALS = Topic("signals", "profile", events.Signalled, config=_kept(30))
 SCORES = Topic("scores", "scoring", events.Scored, config=COMPACTED)
+KEYS = Topic("keys", "ingest", events.Keyed, partitions=1, config=COMPACTED)
 DECISIONS = Topic("decisions", "personalize", events.Decided, config=_kept(90))
 
 
@@ -59,7 +60,7 @@ def dead(service: str) -> Topic:
 
 
 TOPICS = (
-    TOUCHPOINTS, REJECTED, IDENTITIES, PROFILES, SIGNALS, SCORES, DECISIONS,
+    TOUCHPOINTS, REJECTED, IDENTITIES, PROFILES, SIGNALS, SCORES, DECISIONS, KEYS,
     dead("ingest"), dead("profile"), dead("scoring"), dead("personalize"),
 )  # fmt: skip
 

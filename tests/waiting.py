@@ -6,6 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from fastapi import FastAPI
+
+from shared.keys import Keyring
+
 T = TypeVar("T")
 
 GLANCE = 0.05
@@ -27,3 +31,13 @@ async def until(holds: Callable[[], Awaitable[T | None]], *, within: float = 30.
                 await asyncio.sleep(GLANCE)
     except TimeoutError:
         raise AssertionError(f"still not so after {within:.0f} s; at last: {last!r}") from None
+
+
+async def knows_keys(app: FastAPI) -> None:
+    """Return once the service has read all keys: until then it tells whoever has a wrong one to come again."""
+
+    async def complete() -> bool:
+        keyring: Keyring = app.state.keyring
+        return keyring.complete
+
+    await until(complete)

@@ -22,6 +22,7 @@ ABOUT: Mapping[str, str] = {
     "profiles": "The whole unified view of each customer. Compacted; apply only higher versions.",
     "signals": "Segment entered or left, stage changed: what somebody may want to act on.",
     "scores": "The latest scores of each customer. Compacted; apply only higher versions.",
+    "keys": "What each key may do, until when; of a key itself only its SHA-256. Compacted.",
     "decisions": "Every decision: the winner, every loser with the first gate it failed or its numbers.",
 }
 

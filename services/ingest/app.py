@@ -19,6 +19,7 @@ from fastapi import FastAPI
 from services.ingest import api
 from services.ingest.api.desk import Desk
 from services.ingest.consumer import Queue
+from services.ingest.publisher import KeyPublisher
 from services.ingest.service.counts import Counts
 from services.ingest.service.inferring import Inferring
 from services.ingest.service.looking import Tail
@@ -35,11 +36,15 @@ from shared.db import Database
 from shared.health import Health
 from shared.http import background, create_app
 from shared.kafka import Kafka
+from shared.outbox import Publisher
 
 DESCRIPTION = (
     "Takes in every touchpoint, in the form that the SDKs of Segment and RudderStack send it. A call is answered "
     "when the log has it: one that can be used as a touchpoint, any other as rejected, with the reasons."
 )
+
+TELL_EVERY = 0.5
+"""Seconds between two looks for keys that the other services do not know yet."""
 
 
 def build(settings: Settings, clock: Clock = system_clock) -> FastAPI:
@@ -97,7 +102,10 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
 
         queue = Queue(settings=settings.kafka, rejections=rejections, database=database, kafka=kafka, clock=clock)
         sweeper = Sweeper(settings, database, clock)
-        async with background(app, registry.run(), counts.run(), queue.run(), sweeper.run()):
+        keys = KeyPublisher(database=database, kafka=kafka, clock=clock)
+        # With a health of its own: that others are told late of keys is no reason to close the door.
+        telling = Publisher(name="keys", publish=keys.publish, health=Health(), idle=TELL_EVERY)
+        async with background(app, registry.run(), counts.run(), queue.run(), sweeper.run(), telling.run()):
             yield
 
 

@@ -49,7 +49,8 @@ SOURCE = Table(
 )
 
 # Of a key only its SHA-256 is kept, and its first characters to know it again by. It ends at `ends_at`: revoked then,
-# or replaced by another; null while nobody has ended it.
+# or replaced by another; null while nobody has ended it. `told_end` is the end that the other services were told of:
+# infinity where there was none, null before they were told anything.
 SOURCE_KEY = Table(
     "source_key",
     METADATA,
@@ -60,7 +61,9 @@ SOURCE_KEY = Table(
     Column("scopes", ARRAY(_TEXT), nullable=False),
     Column("made_at", _TIME, nullable=False),
     Column("ends_at", _TIME),
+    Column("told_end", _TIME),
     Index("source_key_by_source", "source"),
+    Index("source_key_untold", "id", postgresql_where=text("told_end IS DISTINCT FROM coalesce(ends_at, 'infinity')")),
 )
 
 # Calls taken from a source on a day (UTC), over all processes.

@@ -32,6 +32,7 @@ from shared.db import Database, is_away
 from shared.health import Health
 from shared.http import background, create_app
 from shared.kafka import Kafka
+from shared.keys import KeyReader, Keyring
 from shared.outbox import Publisher
 
 log = structlog.get_logger(__name__)
@@ -60,7 +61,7 @@ def build(settings: Settings, clock: Clock = system_clock) -> FastAPI:
         description=DESCRIPTION,
         health=health,
         lifespan=lifespan,
-        routers=[api.router(settings.secret_key, UserTokens(settings.user_token_secret))],
+        routers=[api.router(UserTokens(settings.user_token_secret))],
         largest_body=100_000,
     )
 
@@ -73,7 +74,9 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
         Database.open(settings.database) as database,
         Database.open(settings.database) as reads,
     ):
-        await kafka.require((topics.TOUCHPOINTS, topics.PROFILES, *topics.given_by(SERVICE)))
+        await kafka.require((topics.TOUCHPOINTS, topics.PROFILES, topics.KEYS, *topics.given_by(SERVICE)))
+        app.state.keyring = keyring = Keyring(settings.secret_key, clock)
+        keys = KeyReader(service=SERVICE, settings=settings.kafka, keyring=keyring, health=health)
 
         knowledge = await _knowledge(database, settings)
         customers = Customers(
@@ -119,7 +122,7 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
             clock=clock,
         )
         try:
-            async with background(app, consumer.run(), *(loop.run() for loop in loops.values())):
+            async with background(app, consumer.run(), keys.run(), *(loop.run() for loop in loops.values())):
                 yield
         finally:
             await records.flush(settings.drain)

@@ -46,6 +46,7 @@ from shared.db import Database
 from shared.health import Health
 from shared.http import background, create_app
 from shared.kafka import Kafka
+from shared.keys import KeyReader, Keyring
 from shared.outbox import Publisher
 
 DESCRIPTION = "The unified view of each customer: who they are, what happened, which segments and stage they are in."
@@ -66,7 +67,7 @@ def build(settings: Settings, clock: Clock = system_clock) -> FastAPI:
         description=DESCRIPTION,
         health=health,
         lifespan=lifespan,
-        routers=[api.router(settings.secret_key)],
+        routers=[api.router()],
     )
 
 
@@ -74,7 +75,8 @@ def build(settings: Settings, clock: Clock = system_clock) -> FastAPI:
 async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock) -> AsyncIterator[None]:
     """Everything that the service is made of, while the block lasts."""
     async with Kafka.open(settings.kafka, health) as kafka, Database.open(settings.database) as database:
-        await kafka.require((topics.TOUCHPOINTS, topics.SCORES, *topics.given_by(SERVICE)))
+        await kafka.require((topics.TOUCHPOINTS, topics.SCORES, topics.KEYS, *topics.given_by(SERVICE)))
+        app.state.keyring = keyring = Keyring(settings.secret_key, clock)
 
         segments, counting = Segments(clock), Counting(clock)
         publications = Publications(clock, settings.time_zone)
@@ -121,6 +123,7 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
             app,
             consumer.run(),
             publisher.run(),
+            KeyReader(service=SERVICE, settings=settings.kafka, keyring=keyring, health=health).run(),
             Publisher(name="segments", publish=filler.fill, health=health).run(),
             Publisher(name="deleted segments", publish=filler.empty, health=health, idle=1.0).run(),
             Publisher(name="due", publish=sweeper.sweep, health=health, idle=0.25).run(),

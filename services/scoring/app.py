@@ -26,11 +26,12 @@ from shared.db import Database
 from shared.health import Health
 from shared.http import background, create_app
 from shared.kafka import Kafka
+from shared.keys import KeyReader, Keyring
 from shared.outbox import Publisher
 
 DESCRIPTION = "What each customer is worth: engagement, RFM, churn and lifetime value, and the models behind them."
 
-NEEDED = (topics.TOUCHPOINTS, topics.IDENTITIES, *topics.given_by(SERVICE))
+NEEDED = (topics.TOUCHPOINTS, topics.IDENTITIES, topics.KEYS, *topics.given_by(SERVICE))
 
 LOOKED_AT_EVERY = 5.0
 """Seconds. How many profiles wait is a number for graphs."""
@@ -54,7 +55,7 @@ def build(settings: Settings, clock: Clock = system_clock) -> FastAPI:
         description=DESCRIPTION,
         health=health,
         lifespan=lifespan,
-        routers=[api.router(settings.secret_key)],
+        routers=[api.router()],
     )
 
 
@@ -64,6 +65,8 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
     terms = settings.terms()
     async with Kafka.open(settings.kafka, health) as kafka, Database.open(settings.database) as database:
         await kafka.require(NEEDED)
+        app.state.keyring = keyring = Keyring(settings.secret_key, clock)
+        keys = KeyReader(service=SERVICE, settings=settings.kafka, keyring=keyring, health=health)
         models = Models(database, clock)
         scores = Scores(database, models, terms, clock)
         app.state.models, app.state.scores = models, scores
@@ -93,7 +96,7 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
             after_commit=publisher.nudge,
         )
         try:
-            async with background(app, consumer.run(), publisher.run(), fitter.run(), backlog.run()):
+            async with background(app, consumer.run(), publisher.run(), keys.run(), fitter.run(), backlog.run()):
                 yield
         finally:
             await fits.close()

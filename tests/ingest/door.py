@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import sys
-from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,7 +14,6 @@ import psutil
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from fastapi import FastAPI
 
-from deploy.local.settings import ROOT
 from services.ingest.app import build
 from services.ingest.settings import Settings
 from shared import http, topics
@@ -27,7 +22,9 @@ from shared.events import CloudEvent, Rejected, Touchpoint
 from shared.kafka import admin
 from shared.settings import DatabaseSettings, KafkaSettings
 from shared.topics import Topic
-from tests.servers import Installation, free
+from tests import contract
+from tests.contract import ready
+from tests.servers import Installation
 
 WRITE_KEY = "wk-tests"
 SECRET_KEY = "sk-tests"
@@ -130,37 +127,16 @@ async def served(place: Place, port: int, **rest: Any) -> AsyncIterator[str]:
 @asynccontextmanager
 async def process(place: Place, **more: str) -> AsyncIterator[tuple[str, psutil.Process]]:
     """The service as an operator starts it, told `more` by its environment; its address."""
-    [port] = free(1)
     told = {
         "TEMAS_KAFKA_BOOTSTRAP": place.kafka.bootstrap,
         "TEMAS_KAFKA_PREFIX": place.kafka.prefix,
         "TEMAS_INGEST_DATABASE_URL": place.database.url.get_secret_value(),
-        "TEMAS_INGEST_PORT": str(port),
         "TEMAS_WRITE_KEY": WRITE_KEY,
         "TEMAS_SECRET_KEY": SECRET_KEY,
         **more,
     }
-    serving = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "services.ingest", "serve", cwd=ROOT, env=os.environ | told, stdout=DEVNULL
-    )
-    try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
-            await ready(client)
-        yield f"http://127.0.0.1:{port}", psutil.Process(serving.pid)
-    finally:
-        if serving.returncode is None:
-            serving.kill()
-        await serving.wait()
-
-
-async def ready(client: httpx.AsyncClient) -> None:
-    """Return when the service says that it is; raises TimeoutError after 30 s."""
-    async with asyncio.timeout(30):
-        while True:
-            with contextlib.suppress(httpx.TransportError):
-                if (await client.get("/readyz")).status_code == 200:
-                    return
-            await asyncio.sleep(0.02)
+    async with contract.process("ingest", told) as running:
+        yield running
 
 
 async def read(kafka: KafkaSettings, topic: Topic, event: type[E]) -> list[E]:

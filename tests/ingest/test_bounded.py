@@ -19,8 +19,9 @@ from backports import zstd as zstd_module
 from prometheus_client import REGISTRY
 
 from services.ingest.domain.bounds import BATCH_CALLS
-from services.ingest.domain.sources import Key, Source, digest
+from services.ingest.domain.sources import Key, Source
 from services.ingest.service.registry import LONGEST, REMEMBERED, Snapshot
+from shared.scopes import digest
 from tests.builders import batch, page, track
 from tests.ingest.door import WRITE_KEY, Door, Place, process
 

@@ -21,8 +21,9 @@ from shared.clock import system_clock
 from shared.db import Database
 from shared.events import Reason
 from tests.builders import page
+from tests.contract import ready
 from tests.ingest.desk import ask, make_key, make_source, send, told
-from tests.ingest.door import Door, Place, opened, prepared, ready, starting
+from tests.ingest.door import Door, Place, opened, prepared, starting
 from tests.servers import Servers
 from tests.waiting import until
 

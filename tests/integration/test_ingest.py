@@ -24,7 +24,8 @@ from shared import topics
 from shared.events import Touchpoint
 from shared.settings import KafkaSettings
 from tests.builders import Json, batch, page, track
-from tests.ingest.door import SECRET_KEY, WRITE_KEY, Place, prepared, read, ready, served
+from tests.contract import ready
+from tests.ingest.door import SECRET_KEY, WRITE_KEY, Place, prepared, read, served
 from tests.servers import Installation, Servers, free
 
 

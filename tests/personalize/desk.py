@@ -29,6 +29,7 @@ from shared.identifiers import Identifier
 from shared.kafka import Kafka, admin
 from tests.builders import Json
 from tests.servers import Installation
+from tests.waiting import knows_keys
 
 T = TypeVar("T")
 
@@ -150,6 +151,7 @@ async def open_desk(chosen: Settings, clock: Clock = system_clock) -> AsyncItera
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://personalize") as client,
         Kafka.open(chosen.kafka, Health()) as kafka,
     ):
+        await knows_keys(app)
         yield Desk(app, client, kafka, clock)
 
 

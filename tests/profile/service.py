@@ -34,7 +34,7 @@ from shared.settings import KafkaSettings
 from shared.topics import Topic
 from tests.builders import Json, after
 from tests.servers import Installation
-from tests.waiting import until
+from tests.waiting import knows_keys, until
 
 E = TypeVar("E", bound=CloudEvent)
 
@@ -43,7 +43,7 @@ SECRET = "a secret key of a test"
 NOON = after(days=1)
 """What time it is: late enough for the lives in tests, and so early that these are news."""
 
-NEEDED = (topics.TOUCHPOINTS, topics.SCORES, *topics.given_by("profile"))
+NEEDED = (topics.TOUCHPOINTS, topics.SCORES, topics.KEYS, *topics.given_by("profile"))
 
 
 @dataclass
@@ -175,6 +175,7 @@ async def running(chosen: Settings, hands: Hands | None = None) -> AsyncIterator
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://profile") as client,
         Kafka.open(chosen.kafka, Health()) as kafka,
     ):
+        await knows_keys(app)
         yield Service(app, client, kafka, hands, chosen)
 
 

@@ -28,6 +28,7 @@ from shared.identifiers import Identifier
 from shared.kafka import Kafka, admin, connection
 from tests.builders import Json
 from tests.servers import Installation
+from tests.waiting import knows_keys
 
 T = TypeVar("T")
 
@@ -179,6 +180,7 @@ async def open_office(chosen: Settings, clock: Clock = system_clock) -> AsyncIte
         Kafka.open(chosen.kafka, Health()) as kafka,
         Database.open(chosen.database) as database,
     ):
+        await knows_keys(app)
         office = Office(app, client, kafka, database)
         yield office
         letters = await office.put_aside()

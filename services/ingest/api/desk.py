@@ -8,7 +8,7 @@ from typing import Annotated, TypeVar
 
 from fastapi import Depends, Request
 
-from services.ingest.domain.sources import Key, Scope
+from services.ingest.domain.sources import Key
 from services.ingest.service.inferring import Inferring
 from services.ingest.service.planning import Planning
 from services.ingest.service.registry import Registry
@@ -17,6 +17,7 @@ from services.ingest.service.sources import Sources
 from shared.clock import Clock
 from shared.db import Database, Work
 from shared.errors import Forbidden, Unauthorized
+from shared.scopes import Scope
 
 T = TypeVar("T")
 

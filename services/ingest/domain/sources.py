@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal
 
 import msgspec
 
-Scope = Literal["write", "read", "admin"]
-"""`write` sends calls, and is all that a public key may have. `read` looks at rejected events, the plan and sources;
-`admin` changes them. A key of `admin` may do what one of `read` may."""
+from shared.scopes import Scope, opens
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,13 +44,8 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
         return self.scopes == {"write"}
 
     def may(self, scope: Scope) -> bool:
-        return scope in self.scopes or (scope == "read" and "admin" in self.scopes)
+        return opens(self.scopes, scope)
 
 
 Keys = Mapping[bytes, Key]
 """All keys, by the digest of their text."""
-
-
-def digest(key: str) -> bytes:
-    """What is kept of a key. Keys are random and long, so a slow hash would protect nothing that this one does not."""
-    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()

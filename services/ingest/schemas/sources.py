@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, Field
 
 from services.ingest.domain.origins import normal
-from services.ingest.domain.sources import Scope
 from services.ingest.schemas import Body
+from shared.scopes import Scope
 
 
 def _origin(given: str) -> str:
@@ -72,7 +72,8 @@ class KeyBody(Body):
         min_length=1,
         json_schema_extra={"uniqueItems": False},  # one that is there twice is there
         description="With `write` alone it is a public key (`wk_…`), which may stand in a page; with any other it is a "
-        "secret (`sk_…`). `read` looks at rejected events, the plan and sources, `admin` changes them too.",
+        "secret (`sk_…`). `read` looks at things and `admin` changes them too, in every service; `decide` asks for "
+        "offers, as `admin` may.",
         examples=[["write"]],
     )
 

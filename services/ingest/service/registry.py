@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from services.ingest import metrics
 from services.ingest.domain.plan import NO_PLAN, Plan
-from services.ingest.domain.sources import Key, Keys, Scope, Source, digest
+from services.ingest.domain.sources import Key, Keys, Source
 from services.ingest.errors import Starting
 from services.ingest.settings import Settings
 from services.ingest.store import audit, plan, sources
@@ -23,6 +23,8 @@ from shared.auth import credential
 from shared.clock import Clock
 from shared.db import Database, Work, is_away
 from shared.health import Health
+from shared.keys import SETTINGS_KEY
+from shared.scopes import SCOPES, Scope, digest
 
 log = structlog.get_logger(__name__)
 
@@ -121,11 +123,11 @@ class Registry:
 def _given(settings: Settings, known: Mapping[str, Source]) -> dict[bytes, Key]:
     """The keys that settings give. They hold for as long as they are given."""
 
-    def key(name: str, secret: SecretStr, source: str, *scopes: Scope) -> tuple[bytes, Key]:
+    def key(id: str, secret: SecretStr, source: str, *scopes: Scope) -> tuple[bytes, Key]:
         where = known.get(source) or Source(name=source)
-        return digest(secret.get_secret_value()), Key(id=f"settings:{name}", source=where, scopes=frozenset(scopes))
+        return digest(secret.get_secret_value()), Key(id=id, source=where, scopes=frozenset(scopes))
 
-    given = [key("secret", settings.secret_key, SERVER, "write", "read", "admin")]
+    given = [key(SETTINGS_KEY, settings.secret_key, SERVER, *SCOPES)]
     if settings.write_key is not None:
-        given.append(key("write", settings.write_key, WEB, "write"))
+        given.append(key("settings:write", settings.write_key, WEB, "write"))
     return dict(given)

@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Row
 
-from services.ingest.domain.sources import Key, Scope, Source, digest
+from services.ingest.domain.sources import Key, Source
 from services.ingest.errors import KeyEnded, KeyNotFound, SourceNotFound, TooManyKeys, TooManySources
 from services.ingest.store import audit, sources
 from shared.clock import Clock, rfc3339
 from shared.db import Work
+from shared.scopes import Scope, digest
 
 MOST_SOURCES = 1_000
 """Every process holds all of them, and each is a label of its metrics."""

@@ -1,21 +1,24 @@
-"""HTTP in: parse, call, answer. All of it takes the secret key, but for the one question that a browser may ask."""
+"""HTTP in: parse, call, answer. All of it takes a secret key, but for the one question that a browser may ask.
+
+To look at things the key needs `read`, to change them `admin`, to ask for offers `decide`.
+"""
 
 from __future__ import annotations
 
 from fastapi import APIRouter, Depends
-from pydantic import SecretStr
 
 from services.personalize.api import decisions, lift, offers
-from shared.auth import UserTokens, secret_required
+from shared.auth import UserTokens, guard
+from shared.http import REFUSALS
 
 
-def router(secret: SecretStr, tokens: UserTokens) -> APIRouter:
-    """Everything this service answers: for whoever has the key `secret`, and for people with a user token."""
-    guarded = APIRouter(dependencies=[Depends(secret_required(secret))])
+def router(tokens: UserTokens) -> APIRouter:
+    """Everything this service answers: for whoever has a key, and for people with a user token."""
+    guarded = APIRouter(dependencies=[Depends(guard())])
     for resource in (decisions, offers, lift):
         guarded.include_router(resource.router)
-    everything = APIRouter()
-    everything.include_router(decisions.for_servers(secret))
+    everything = APIRouter(responses=REFUSALS)
+    everything.include_router(decisions.for_servers())
     everything.include_router(guarded)
     everything.include_router(decisions.for_people(tokens))
     return everything

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Header, Query
-from pydantic import SecretStr
 
 from services.personalize.api.asked import DecisionId, OfDecisions
 from services.personalize.api.quick import quick
@@ -20,8 +19,9 @@ from services.personalize.schemas import (
     RecordAnswer,
 )
 from services.personalize.service.decisions import Answer, Kept
-from shared.auth import UserTokens, secret_required
+from shared.auth import UserTokens, guard
 from shared.errors import Invalid
+from shared.http import Refusal
 from shared.identifiers import Identifier
 
 router = APIRouter(prefix="/v1", tags=["decisions"])
@@ -38,14 +38,18 @@ async def decide(body: DecideBody, decisions: OfDecisions) -> DecisionAnswer:
     return _answer(await decisions.decide(request))
 
 
-@router.get("/decisions/{id}", summary="A decision: the question, every offer of the placement, and what became of it")
+@router.get(
+    "/decisions/{id}",
+    summary="A decision: the question, every offer of the placement, and what became of it",
+    responses={404: {"model": Refusal}},
+)
 async def record(id: DecisionId, decisions: OfDecisions) -> RecordAnswer:
     return _record(await decisions.find(id))
 
 
-def for_servers(secret: SecretStr) -> APIRouter:
-    """The question as a company's servers ask it, for anybody, with the secret key."""
-    servers = APIRouter(prefix="/v1", tags=["decisions"], route_class=quick(secret_required(secret)))
+def for_servers() -> APIRouter:
+    """The question as a company's servers ask it, for anybody, with a key that has `decide`."""
+    servers = APIRouter(prefix="/v1", tags=["decisions"], route_class=quick(guard("decide")))
     servers.post("/decide", summary="What to offer this person, here, now")(decide)
     return servers
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 from fastapi import APIRouter, status
 
@@ -9,9 +11,12 @@ from services.personalize.api.asked import OfferId, OfOffers
 from services.personalize.domain.offers import Offer
 from services.personalize.schemas import OfferAnswer, OfferBody, OffersAnswer
 from shared import paging
-from shared.paging import DEFAULT_LIMIT, Cursor, Limit
+from shared.http import Refusal
+from shared.paging import DEFAULT_LIMIT, AnyText, Cursor, Limit
 
 router = APIRouter(prefix="/v1/offers", tags=["offers"])
+
+NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Refusal}}
 
 
 @router.put("/{id}", summary="Make an offer, or change it")
@@ -22,17 +27,17 @@ async def put(id: OfferId, body: OfferBody, offers: OfOffers) -> OfferAnswer:
 
 @router.get("", summary="All offers, by id")
 async def page(offers: OfOffers, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> OffersAnswer:
-    after = paging.place(cursor, str)[0] if cursor else ""
+    after = paging.place(cursor, AnyText)[0] if cursor else ""
     found = await offers.page(after, limit + 1)
     shown = [OfferAnswer.model_validate(offer) for offer in found[:limit]]
     return OffersAnswer(offers=shown, next=paging.cursor(shown[-1].id) if len(found) > limit else None)
 
 
-@router.get("/{id}", summary="One offer")
+@router.get("/{id}", summary="One offer", responses=NOT_FOUND)
 async def one(id: OfferId, offers: OfOffers) -> OfferAnswer:
     return OfferAnswer.model_validate(await offers.find(id))
 
 
-@router.delete("/{id}", status_code=status.HTTP_204_NO_CONTENT, summary="Make the offer no more")
+@router.delete("/{id}", status_code=status.HTTP_204_NO_CONTENT, summary="Make the offer no more", responses=NOT_FOUND)
 async def withdraw(id: OfferId, offers: OfOffers) -> None:
     await offers.withdraw(id)

@@ -28,6 +28,7 @@ from services.profile.service import explaining
 from services.profile.service.explaining import Graph, Member, Ruled, Statement
 from services.profile.service.history import NOW
 from services.profile.service.ruling import Word
+from shared.auth import Caller
 from shared.clock import rfc3339
 from shared.http import Refusal
 from shared.paging import DEFAULT_LIMIT, AnyText, AwareMoment, Cursor, Limit, cursor, place
@@ -36,26 +37,23 @@ router = APIRouter(tags=["identities"], responses={404: {"model": Refusal}, 503:
 
 CONFLICT: dict[int | str, dict[str, Any]] = {409: {"model": Refusal}}
 
-KEY = "settings:secret"
-"""Who rules: the one key that settings give, by the name that it has in ingest's audit."""
-
 Part: Any = Annotated[int, msgspec.Meta(ge=explaining.IDENTIFIERS, le=explaining.RULINGS)]
 
 
 @router.post("/identities/unmerge", summary="Rule that two identifiers are not one person's", responses=CONFLICT)
-async def unmerge(body: Unmerge, desk: AtDesk) -> RuledBody:
+async def unmerge(body: Unmerge, desk: AtDesk, caller: Caller) -> RuledBody:
     """Nothing is lost by it, and `merge` takes it back. It lasts: what touchpoints say later does not join them again.
 
     The one that leaves is a device or an address rather than a user; of two of a kind the `identifier`. It goes to the
     next who claimed it; without one a device has a profile of its own again, and an address is nobody's.
     """
-    return await _rule(desk, "split", body.identifier, ("from", body.from_), body.why)
+    return await _rule(desk, caller.id, "split", body, ("from", body.from_))
 
 
 @router.post("/identities/merge", summary="Rule that two identifiers are one person's", responses=CONFLICT)
-async def merge(body: Merge, desk: AtDesk) -> RuledBody:
+async def merge(body: Merge, desk: AtDesk, caller: Caller) -> RuledBody:
     """No history is moved by it, and `unmerge` takes it back. It counts before all that touchpoints claim."""
-    return await _rule(desk, "merge", body.identifier, ("into", body.into), body.why)
+    return await _rule(desk, caller.id, "merge", body, ("into", body.into))
 
 
 @router.get("/identities/rulings", summary="Who ruled what, and why; newest first")
@@ -82,11 +80,11 @@ async def identity(person: Person, desk: AtDesk, limit: Limit = DEFAULT_LIMIT, c
 
 
 async def _rule(
-    desk: Desk, ruling: Literal["merge", "split"], identifier: str, other: tuple[str, str], why: str
+    desk: Desk, who: str, ruling: Literal["merge", "split"], body: Merge | Unmerge, other: tuple[str, str]
 ) -> RuledBody:
     field, text = other
-    one, another = identifier_in(identifier, "identifier"), identifier_in(text, field)
-    word = Word(ruling, one, another, field, KEY, why)
+    one, another = identifier_in(body.identifier, "identifier"), identifier_in(text, field)
+    word = Word(ruling, one, another, field, who, body.why)
     ruled = await desk.run(lambda work: desk.rulings.rule(word, work))
     places = (ruled.identifier, ruled.other)
     return RuledBody(

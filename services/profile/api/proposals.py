@@ -7,9 +7,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path
 
 from services.profile.api.desk import AtDesk
-from services.profile.api.identities import KEY
 from services.profile.domain.proposals import Proposal, Status
 from services.profile.schemas import Decision, ProposalBody, ProposalPage, ReasonBody
+from shared.auth import Caller
 from shared.clock import rfc3339
 from shared.http import Refusal
 from shared.paging import DEFAULT_LIMIT, TEXT, AnyText, Cursor, Limit, cursor, place
@@ -42,15 +42,15 @@ async def proposal(proposal_id: ProposalId, desk: AtDesk) -> ProposalBody:
 
 
 @router.post("/identities/proposals/{proposal_id}/accept", summary="They are one person: merge", responses=CONFLICT)
-async def accept(proposal_id: ProposalId, body: Decision, desk: AtDesk) -> ProposalBody:
+async def accept(proposal_id: ProposalId, body: Decision, desk: AtDesk, caller: Caller) -> ProposalBody:
     """As `POST /v1/identities/merge`, and `unmerge` takes it back. Where that is refused the proposal stays open."""
-    return _body(await desk.run(lambda work: desk.proposals.accept(proposal_id, KEY, body.why, work)))
+    return _body(await desk.run(lambda work: desk.proposals.accept(proposal_id, caller.id, body.why, work)))
 
 
 @router.post("/identities/proposals/{proposal_id}/refuse", summary="They are two people", responses=CONFLICT)
-async def refuse(proposal_id: ProposalId, body: Decision, desk: AtDesk) -> ProposalBody:
+async def refuse(proposal_id: ProposalId, body: Decision, desk: AtDesk, caller: Caller) -> ProposalBody:
     """They are never proposed again. Nothing else follows from it: what touchpoints state may still join them."""
-    return _body(await desk.run(lambda work: desk.proposals.refuse(proposal_id, KEY, body.why, work)))
+    return _body(await desk.run(lambda work: desk.proposals.refuse(proposal_id, caller.id, body.why, work)))
 
 
 def _next(last: Proposal) -> str:

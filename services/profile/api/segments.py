@@ -12,16 +12,11 @@ from sqlalchemy import Row
 from services.profile.api.desk import AtDesk
 from services.profile.api.profiles import utc
 from services.profile.domain.counts import Unit
-from services.profile.domain.publication import Known
 from services.profile.schemas import (
-    AskedRule,
     Count,
     CountPage,
     Member,
     MemberPage,
-    NamedBy,
-    PreviewBody,
-    Sampled,
     Segment,
     SegmentPage,
     SegmentRule,
@@ -36,24 +31,6 @@ router = APIRouter(tags=["segments"])
 SegmentId = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", examples=["big-spenders"])]
 
 NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Refusal}}
-
-
-@router.post("/segments/preview", summary="Whom a rule would hold for, before it is saved")
-async def preview(body: AskedRule, desk: AtDesk) -> PreviewBody:
-    """Everybody is asked about where there are at most 5,000 profiles, else a sample by chance."""
-    seen = await desk.previewing.preview(body.rule, body.limit, desk.run)
-    estimate = seen.estimate
-    return PreviewBody(
-        count=estimate.count,
-        exact=seen.looked_at >= seen.of,
-        low=estimate.low,
-        high=estimate.high,
-        of=seen.of,
-        looked_at=seen.looked_at,
-        unknown=seen.unknown,
-        cost=seen.cost,
-        sample=[_sampled(each) for each in seen.sample],
-    )
 
 
 @router.put("/segments/{segment_id}", summary="Make a segment, or change its rule; it fills in the background")
@@ -142,10 +119,3 @@ def _filled(row: Row[Any]) -> float:
     if not row.filling:
         return 1.0
     return round(row.filled_to.int / 2**128, 3) if row.filled_to else 0.0
-
-
-def _sampled(known: Known) -> Sampled:
-    names = sorted(member.identifier for member in known.members)
-    return Sampled(
-        profile_id=known.profile_id, identifiers=[NamedBy(kind=each.kind, value=each.value) for each in names]
-    )

@@ -1,17 +1,17 @@
-"""HTTP in: parse, call, answer. All of it takes the secret key."""
+"""HTTP in: parse, call, answer. All of it takes a secret key: `read` to look, `admin` to change."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter, Depends
-from pydantic import SecretStr
 
 from services.scoring.api import models, reports, scores
-from shared.auth import secret_required
+from shared.auth import guard
+from shared.http import REFUSALS
 
 
-def router(secret: SecretStr) -> APIRouter:
-    """Everything this service answers, for whoever has the key `secret`."""
-    all_of_it = APIRouter(dependencies=[Depends(secret_required(secret))])
+def router() -> APIRouter:
+    """Everything this service answers, for whoever has a key."""
+    all_of_it = APIRouter(dependencies=[Depends(guard())], responses=REFUSALS)
     for resource in (scores, models, reports):
         all_of_it.include_router(resource.router)
     return all_of_it

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, AwareDatetime
 from services.scoring.service.models import Models
 from services.scoring.service.reports import Reports
 from services.scoring.service.scores import Scores
+from shared.paging import TEXT
 
 EARLIEST, LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
@@ -26,7 +27,9 @@ Instant = Annotated[AwareDatetime, AfterValidator(_plausible)]
 
 AsOf = Annotated[Instant | None, Query(description="What was known then; now when left out.")]
 Until = Annotated[Instant | None, Query(description="Hold it against what happened from `as_of` until then.")]
-ModelId = Annotated[str | None, Query(alias="model", max_length=100, description="A model's id; else the active one.")]
+ModelId = Annotated[
+    str | None, Query(alias="model", pattern=TEXT, max_length=100, description="A model's id; else the active one.")
+]
 
 
 def _scores(request: Request) -> Scores:

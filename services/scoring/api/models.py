@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Response, status
 from msgspec.structs import asdict
@@ -11,11 +11,15 @@ from services.scoring.api.asked import OfModels
 from services.scoring.schemas import Accepted, ModelBody, ModelsBody, RefitBody
 from services.scoring.store.models import Version
 from shared import paging
-from shared.paging import DEFAULT_LIMIT, Cursor, Limit
+from shared.http import Refusal
+from shared.paging import DEFAULT_LIMIT, TEXT, AnyText, Cursor, Limit
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
-Id = Annotated[str, Path(max_length=100, examples=["2026-11-21T10:00:00Z"])]
+NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Refusal}}
+NOT_READY: dict[int | str, dict[str, Any]] = {409: {"model": Refusal}}
+
+Id = Annotated[str, Path(pattern=TEXT, max_length=100, examples=["2026-11-21T10:00:00Z"])]
 
 
 @router.post("/refit", status_code=status.HTTP_202_ACCEPTED, summary="Fit a new model, in the background")
@@ -28,19 +32,19 @@ async def refit(models: OfModels, response: Response, body: RefitBody | None = N
 
 @router.get("", summary="All models, the newest first")
 async def newest(models: OfModels, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> ModelsBody:
-    before = paging.place(cursor, str)[0] if cursor else None
+    before = paging.place(cursor, AnyText)[0] if cursor else None
     versions = await models.newest(before, limit + 1)
     more = len(versions) > limit
     shown = versions[:limit]
     return ModelsBody(models=[_body(version) for version in shown], next=paging.cursor(shown[-1].id) if more else None)
 
 
-@router.get("/{id}", summary="One model")
+@router.get("/{id}", summary="One model", responses=NOT_FOUND)
 async def one(id: Id, models: OfModels) -> ModelBody:
     return _body(await models.get(id))
 
 
-@router.post("/{id}/activate", summary="Make the scores with this model from now on")
+@router.post("/{id}/activate", summary="Make the scores with this model from now on", responses=NOT_FOUND | NOT_READY)
 async def activate(id: Id, models: OfModels) -> ModelBody:
     return _body(await models.activate(id))
 

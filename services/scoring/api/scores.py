@@ -7,11 +7,13 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 
 from services.scoring.api.asked import AsOf, ModelId, OfScores
+from services.scoring.errors import ProfileNotFound
 from services.scoring.schemas import ForecastBody, ScoresBody
 from shared.errors import Invalid
+from shared.http import Refusal
 from shared.identifiers import Identifier
 
-router = APIRouter(prefix="/v1/scores", tags=["scores"])
+router = APIRouter(prefix="/v1/scores", tags=["scores"], responses={404: {"model": Refusal}, 409: {"model": Refusal}})
 
 Person = Annotated[str, Path(description="`kind:value`, percent-encoded.", examples=["user_id:u-17"])]
 Weeks = Annotated[int | None, Query(ge=1, le=520, description="Add a forecast for that many weeks.")]
@@ -29,6 +31,9 @@ async def scores_of(
 
 def _identifier(text: str) -> Identifier:
     try:
-        return Identifier.parse(text)
+        identifier = Identifier.parse(text)
     except ValueError as error:
         raise Invalid(str(error), details=[{"path": "identifier", "code": "invalid_identifier"}]) from None
+    if "\0" in text:  # PostgreSQL can't even be asked for it
+        raise ProfileNotFound(f"no profile has {identifier.kind} {identifier.value!r}")
+    return identifier

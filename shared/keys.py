@@ -1,0 +1,159 @@
+"""Keys, as every service knows them that takes secret keys: the one of its settings, and those that ingest made.
+
+Ingest owns keys and tells them on a compacted topic; their text is nowhere in it. A service reads that topic from its
+beginning, without a group, and follows it. No request waits for it: what was read last holds while Kafka is away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+
+import msgspec
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
+from pydantic import SecretStr
+
+from shared import metrics, topics
+from shared.clock import Clock
+from shared.errors import Forbidden, Unauthorized, Unavailable
+from shared.events import Keyed, NamedKey
+from shared.health import Health
+from shared.kafka import connection
+from shared.scopes import SCOPES, Scope, digest, opens
+from shared.settings import KafkaSettings
+
+log = structlog.get_logger(__name__)
+
+SETTINGS_KEY = "settings:secret"
+"""The id of the key that settings give, in every audit."""
+
+LOOK_EVERY = 1.0
+"""Seconds between two questions to Kafka whether everything has been read. What comes meanwhile is learned at once."""
+
+PATIENCE = 10.0
+"""Seconds that Kafka may take for an answer. After that the reader begins anew, with a connection of its own."""
+
+PAUSE = 1.0
+"""Seconds until it does."""
+
+STOPS_WITHIN = 3.0
+"""Seconds that the old one's end may take."""
+
+NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+class Keyring:
+    """The keys that a process knows. `complete` once it has read all that there were at some moment."""
+
+    def __init__(self, secret: SecretStr, clock: Clock) -> None:
+        self.clock = clock
+        self.complete = False
+        self.given = NamedKey(
+            id=SETTINGS_KEY, source="server", digest=digest(secret.get_secret_value()).hex(), scopes=SCOPES
+        )
+        self.made: dict[str, NamedKey] = {}
+
+    def learn(self, key: NamedKey) -> None:
+        """Take in what was told of a key. All that ever changes is that it ends, or ends earlier.
+
+        So it makes no difference in which order, or how often, that is read.
+        """
+        self.made[key.digest] = min(self.made.get(key.digest, key), key, key=lambda each: each.ends_at or NEVER)
+
+    def caller(self, text: str | None, scope: Scope) -> NamedKey:
+        """The key with this text, which may do what needs `scope`. Raises Unauthorized, Forbidden and Unavailable."""
+        if text is None:
+            raise Unauthorized("this needs a secret key: as HTTP Basic user name, or as Bearer token")
+        found = digest(text).hex()
+        key = self.given if found == self.given.digest else self.made.get(found)
+        if key is None and not self.complete:
+            raise Unavailable("keys have not been read yet: send this again in a moment")
+        if key is None or not key.holds(self.clock()):
+            raise Forbidden("this key is not known, or has ended: use a secret key that holds")
+        if not opens(key.scopes, scope):
+            raise Forbidden(f"this key may not do that: use one whose scopes have {scope!r}")
+        return key
+
+
+class KeyReader:
+    """Fills a keyring from the topic, and keeps it new."""
+
+    def __init__(self, *, service: str, settings: KafkaSettings, keyring: Keyring, health: Health) -> None:
+        self.settings = settings
+        self.topic = settings.prefix + topics.KEYS.name
+        self.keyring = keyring
+        self.read_at = metrics.KEYS_READ.labels(service)
+        self.unreadable = metrics.KEYS_UNREADABLE.labels(service)
+        self.decoder = msgspec.json.Decoder(Keyed)
+        self.part = health.part("keys")
+        self.part.fail("keys have not been read yet")
+
+    async def run(self) -> None:
+        """Until cancelled. While Kafka is away, try again and again."""
+        self.read_at.set_to_current_time()
+        while True:
+            try:
+                await self._follow()
+            except (KafkaError, OSError) as error:  # a time-out is an OSError
+                log.warning("keys can't be read; what was read last holds", error=repr(error)[:300])
+            await asyncio.sleep(PAUSE)
+
+    async def _follow(self) -> None:
+        async with self._consumer() as consumer:
+            while True:
+                await self._catch_up(consumer)
+                self.keyring.complete = True
+                self.part.beat()  # from now on: an absent Kafka takes no key away
+                self.read_at.set_to_current_time()
+                self._learn(await consumer.getmany(timeout_ms=int(1000 * LOOK_EVERY)))
+
+    @asynccontextmanager
+    async def _consumer(self) -> AsyncIterator[AIOKafkaConsumer]:
+        consumer = AIOKafkaConsumer(
+            self.topic, **connection(self.settings), enable_auto_commit=False, auto_offset_reset="earliest"
+        )
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await consumer.start()
+            yield consumer
+        finally:
+            # One that is cut off from its broker could wait for it first.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STOPS_WITHIN):
+                    await consumer.stop()
+
+    async def _catch_up(self, consumer: AIOKafkaConsumer) -> None:
+        """Read on to where the topic ends now. Raises KafkaError and TimeoutError."""
+        partitions = consumer.assignment()
+        if not partitions:
+            raise UnknownTopicOrPartitionError(f"there is no topic {self.topic}")
+        async with asyncio.timeout(PATIENCE):
+            ends = await consumer.end_offsets(partitions)
+        while left := await _unread(consumer, ends):
+            async with asyncio.timeout(PATIENCE):
+                while not (fetched := await consumer.getmany(*left, timeout_ms=200)):
+                    pass
+            self._learn(fetched)
+
+    def _learn(self, fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> None:
+        for record in _records(fetched):
+            try:
+                self.keyring.learn(self.decoder.decode(record.value).data)
+            except msgspec.MsgspecError as error:
+                # Not a reason to shut out everybody whose key can be read; but it may have been a key's end.
+                self.unreadable.inc()
+                log.critical("a key can't be read", offset=record.offset, error=str(error)[:300])
+
+
+async def _unread(consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int]) -> list[TopicPartition]:
+    async with asyncio.timeout(PATIENCE):
+        return [partition for partition, end in ends.items() if await consumer.position(partition) < end]
+
+
+def _records(fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> Iterable[ConsumerRecord]:
+    """Those with a value."""
+    return (record for records in fetched.values() for record in records if record.value is not None)

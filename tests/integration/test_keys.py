@@ -1,0 +1,250 @@
+"""Keys that ingest makes, in the other services: soon, with their scopes only, and whatever servers are away."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from pydantic import SecretStr
+from sqlalchemy import text
+
+from shared import topics
+from shared.clock import system_clock
+from shared.db import Database
+from shared.errors import Forbidden, Unavailable
+from shared.health import Health
+from shared.kafka import Kafka
+from shared.keys import KeyReader, Keyring
+from shared.scopes import digest
+from shared.settings import KafkaSettings
+from tests.builders import Json
+from tests.ingest.desk import SOON, ask, make_key, make_source, told
+from tests.ingest.door import Door, opened, prepared
+from tests.profile.service import Hands, Service, running, settings
+from tests.roles import tell_key
+from tests.servers import Installation, Servers
+from tests.waiting import until
+
+SECRET = "a secret key of a test"
+
+
+class OnTheWall(Hands):
+    """Keys end by the clock of who ends them."""
+
+    def __call__(self) -> datetime:
+        return system_clock()
+
+
+@pytest.fixture(scope="module")
+async def place(servers: Servers) -> AsyncIterator[Installation]:
+    async with servers.installation() as installation:
+        await installation.create()
+        yield installation
+
+
+@pytest.fixture(scope="module")
+async def door(place: Installation) -> AsyncIterator[Door]:
+    async with opened(await prepared(place)) as door:
+        yield door
+
+
+@pytest.fixture(scope="module")
+async def profile(place: Installation) -> AsyncIterator[Service]:
+    async with running(settings(place), OnTheWall()) as service:
+        yield service
+
+
+@pytest.fixture
+async def source(door: Door) -> str:
+    name = f"s-{uuid.uuid4().hex[:12]}"
+    await make_source(door, name)
+    return name
+
+
+async def asked(profile: Service, key: str, method: str = "GET") -> int:
+    """What profile answers to whoever lists segments, or makes one, with this key."""
+    path, body = ("/v1/segments", None) if method == "GET" else ("/v1/segments/keys", {"name": "k", "rule": "true"})
+    headers = {"authorization": f"Bearer {key}"}
+    return (await profile.client.request(method, path, json=body, headers=headers)).status_code
+
+
+async def becomes(profile: Service, key: str, status: int, method: str = "GET") -> None:
+    async def so() -> bool:
+        return await asked(profile, key, method) == status
+
+    await until(so, within=SOON)
+
+
+# --- made, rotated, revoked ------------------------------------------------------------------------------------------
+
+
+async def test_a_key_opens_profile_within_two_seconds_and_with_its_scope_only(
+    door: Door, profile: Service, source: str
+) -> None:
+    read, admin = await make_key(door, source, "read"), await make_key(door, source, "admin")
+    others = [await make_key(door, source, scope) for scope in ("write", "decide")]
+    await becomes(profile, read["key"], 200)
+    await becomes(profile, admin["key"], 200, "PUT")
+    assert await asked(profile, admin["key"]) == 200
+    assert await asked(profile, read["key"], "PUT") == 403
+    for each in others:
+        await until(lambda key=each["key"]: knows(profile.app.state.keyring, key), within=SOON)  # type: ignore[misc]
+        assert (await asked(profile, each["key"]), await asked(profile, each["key"], "PUT")) == (403, 403)
+
+
+async def test_a_rotated_key_and_its_successor_both_hold_until_the_overlap_ends(
+    door: Door, profile: Service, source: str
+) -> None:
+    old = await make_key(door, source, "read")
+    await becomes(profile, old["key"], 200)
+    new = await told(door, "POST", f"sources/{source}/keys/{old['id']}/rotate", {"overlap_seconds": 3})
+    await becomes(profile, new["key"], 200)
+    assert await asked(profile, old["key"]) == 200
+    ends_at = datetime.fromisoformat(new["replaces"]["ends_at"])
+    await asyncio.sleep((ends_at - system_clock()).total_seconds() + 0.01)
+    assert await asked(profile, old["key"]) == 403
+    assert await asked(profile, new["key"]) == 200
+
+
+async def test_a_revoked_key_opens_nothing_two_seconds_later(door: Door, profile: Service, source: str) -> None:
+    made = await make_key(door, source, "read")
+    await becomes(profile, made["key"], 200)
+    await revoke(door, source, made)
+    await becomes(profile, made["key"], 403)
+
+
+async def test_a_key_is_told_without_its_text(door: Door, profile: Service, source: str) -> None:
+    made = await make_key(door, source, "read")
+    await becomes(profile, made["key"], 200)
+    [key] = [each for each in profile.app.state.keyring.made.values() if each.id == made["id"]]
+    assert (key.source, key.scopes, key.ends_at) == (source, ("read",), None)
+    assert made["key"] not in str(key)
+
+
+async def test_what_a_process_of_the_version_before_does_to_keys_is_told_as_well(
+    door: Door, profile: Service, source: str
+) -> None:
+    """It knows nothing of telling: during a rolling deployment, and for the keys from before."""
+    key = f"sk_{uuid.uuid4().hex}"
+    await run(
+        door,
+        "INSERT INTO source_key (id, source, digest, hint, scopes, made_at)"
+        " VALUES (:id, :source, :digest, 'sk_', ARRAY['read'], now())",
+        id=f"{source}:old",
+        source=source,
+        digest=digest(key),
+    )
+    await becomes(profile, key, 200)
+    await run(door, "UPDATE source_key SET ends_at = now() WHERE id = :id", id=f"{source}:old")
+    await becomes(profile, key, 403)
+
+
+async def revoke(door: Door, source: str, key: Json) -> None:
+    assert (await ask(door, "DELETE", f"sources/{source}/keys/{key['id']}")).status_code == 204
+
+
+async def run(door: Door, statement: str, **parameters: object) -> None:
+    async with door.app.state.desk.database.begin() as work:
+        await work.execute(text(statement), parameters)
+
+
+# --- many, again, and after a loss -----------------------------------------------------------------------------------
+
+
+async def test_when_the_topic_was_lost_a_start_of_ingest_tells_everything_anew(installation: Installation) -> None:
+    await installation.create()
+    place = await prepared(installation)
+    async with opened(place) as door:
+        await make_source(door, "shop")
+        held, ended = await make_key(door, "shop", "read"), await make_key(door, "shop", "read")
+        await revoke(door, "shop", ended)
+        await until(lambda: all_told(installation))
+    await make_anew(installation)
+    async with opened(place), reading(installation.kafka) as keyring:
+        await until(lambda: knows(keyring, held["key"]))
+        await until(lambda: knows(keyring, ended["key"]))
+        with pytest.raises(Forbidden):
+            keyring.caller(ended["key"], "read")
+
+
+async def all_told(installation: Installation) -> bool:
+    async with Database.open(installation.database("ingest")) as database, database.begin() as work:
+        untold = "SELECT count(*) FROM source_key WHERE told_end IS DISTINCT FROM coalesce(ends_at, 'infinity')"
+        return bool((await work.execute(text(untold))).scalar_one() == 0)
+
+
+async def make_anew(installation: Installation) -> None:
+    name = installation.kafka.prefix + topics.KEYS.name
+    admin = AIOKafkaAdminClient(bootstrap_servers=installation.kafka.bootstrap)
+    await admin.start()
+    try:
+        await admin.delete_topics([name])
+
+        async def gone() -> bool:
+            return name not in await admin.list_topics()
+
+        await until(gone)
+    finally:
+        await admin.close()
+    await installation.create(topics.KEYS)
+
+
+# --- servers that are away -------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def reading(kafka: KafkaSettings) -> AsyncIterator[Keyring]:
+    """A keyring that is being filled."""
+    keyring = Keyring(SecretStr(SECRET), system_clock)
+    task = asyncio.create_task(KeyReader(service="test", settings=kafka, keyring=keyring, health=Health()).run())
+    try:
+        yield keyring
+        assert not task.done()
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def knows(keyring: Keyring, key: str) -> bool:
+    return digest(key).hex() in keyring.made
+
+
+async def test_an_absent_kafka_keeps_nobody_out_who_was_let_in_and_delays_only_what_is_new(
+    breakable_servers: Servers,
+) -> None:
+    async with breakable_servers.installation() as installation:
+        await installation.create()
+        async with opened(await prepared(installation)) as door, reading(installation.kafka) as before:
+            await make_source(door, "shop")
+            old = await make_key(door, "shop", "read")
+            await until(lambda: knows(before, old["key"]))
+
+            await breakable_servers.kafka.kill()
+            new = await make_key(door, "shop", "read")
+            async with reading(installation.kafka) as during:
+                assert before.caller(old["key"], "read").id == old["id"]
+                assert during.caller(SECRET, "admin").id == "settings:secret"
+                with pytest.raises(Forbidden):
+                    before.caller(new["key"], "read")
+                with pytest.raises(Unavailable):
+                    during.caller(new["key"], "read")
+
+                await breakable_servers.kafka.start()
+                await until(lambda: all_told(installation), within=60)
+                await until(lambda: knows(before, new["key"]), within=60)
+                await until(lambda: knows(during, new["key"]), within=60)
+                assert during.caller(old["key"], "read").id == old["id"]
+                assert during.complete
+
+
+async def test_what_nobody_can_read_hides_no_other_key(installation: Installation) -> None:
+    await installation.create()
+    async with Kafka.open(installation.kafka, Health()) as kafka, reading(installation.kafka) as keyring:
+        await kafka.log(topics.KEYS).append([(b"k", b"no event"), (b"k", b'{"type": "temas.key.v1"}')])
+        key = await tell_key(kafka, "read")
+        await until(lambda: knows(keyring, key))

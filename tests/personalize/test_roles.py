@@ -1,0 +1,62 @@
+"""Whom each route lets in."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from services.personalize.app import build
+from services.personalize.settings import Settings
+from shared.clock import system_clock
+from shared.scopes import Scope
+from shared.settings import DatabaseSettings, KafkaSettings
+from tests.contract import Asked, guarded
+from tests.personalize.desk import SECRET, TOKENS, Desk, make_topics, open_desk, settings
+from tests.roles import Keys, lets_in_who_may, tell_keys
+from tests.servers import Servers
+
+app = build(
+    Settings(
+        secret_key=SECRET,
+        user_token_secret=TOKENS,
+        kafka=KafkaSettings(bootstrap="nowhere:1"),
+        database=DatabaseSettings(url="postgresql://nobody@nowhere/none", db_schema="personalize"),
+    )
+)
+FOR_PEOPLE = ("GET", "/v1/decide")
+"""It takes a user token, and no key."""
+ROUTES = guarded(app, {FOR_PEOPLE})
+
+SPECIAL: dict[Asked, Scope] = {("POST", "/v1/decide"): "decide"}
+"""What needs another scope than `read` to look and `admin` to change."""
+
+
+@pytest.fixture(scope="module")
+async def desk(servers: Servers) -> AsyncIterator[Desk]:
+    async with servers.installation() as installation:
+        await make_topics(installation)
+        async with open_desk(settings(installation)) as desk:
+            yield desk
+
+
+@pytest.fixture(scope="module")
+async def keys(desk: Desk) -> Keys:
+    return await tell_keys(desk.kafka, desk.app, system_clock())
+
+
+def test_there_are_routes_to_be_guarded() -> None:
+    assert len(ROUTES) >= 7
+
+
+@pytest.mark.parametrize("asked", ROUTES, ids=" ".join)
+async def test_each_route_lets_in_who_may(desk: Desk, keys: Keys, asked: Asked) -> None:
+    await lets_in_who_may(desk.client, asked, keys, SPECIAL)
+
+
+async def test_no_key_takes_the_place_of_a_user_token(desk: Desk, keys: Keys) -> None:
+    method, path = FOR_PEOPLE
+    for key in (None, SECRET, keys.revoked, *keys.by_scope.values()):
+        headers = {} if key is None else {"authorization": f"Bearer {key}"}
+        answer = await desk.client.request(method, path, params={"placement": "home"}, headers=headers)
+        assert answer.status_code == 401
