@@ -91,7 +91,7 @@ def _compiled(text: str, variables: frozenset[str], path: str) -> tuple[Any, Tre
     try:
         _environment(variables).compile(text)
         # Evaluated in the environment of `holding`: what was compiled in another does not take its moments.
-        expression = _environment(frozenset(_TYPES)).compile(text)
+        expression = _environment(_EVERY_VARIABLE).compile(text)
     except RuntimeError as error:
         raise _refused(path, _problems(str(error))) from None
     tree = Tree.of(expression.serialize())
@@ -108,10 +108,22 @@ def holding(rules: Mapping[str, Rule], facts: Mapping[str, Any]) -> dict[str, bo
     Compiled together as one list expression they would take half of that, until somebody has one trait too few: then
     the list is spoilt and costs double. It is not worth a second path.
     """
-    activation = _environment(frozenset(_TYPES)).Activation(
+    if not rules:
+        return {}
+    activation = _activation(facts)
+    return {name: _holds(rule.expression, activation) for name, rule in rules.items()}
+
+
+def first_holding(rules: Mapping[str, Rule], facts: Mapping[str, Any]) -> str | None:
+    """The name of the first of `rules` that holds for `facts`; those after it are not asked."""
+    activation = _activation(facts)
+    return next((name for name, rule in rules.items() if _holds(rule.expression, activation)), None)
+
+
+def _activation(facts: Mapping[str, Any]) -> Any:
+    return _environment(_EVERY_VARIABLE).Activation(
         {name: value if isinstance(value, datetime) else given(value) for name, value in facts.items()}
     )
-    return {name: _holds(rule.expression, activation) for name, rule in rules.items()}
 
 
 def _holds(expression: Any, activation: Any) -> bool | None:
@@ -153,7 +165,7 @@ def results(expressions: Mapping[str, Expression], event: Mapping[str, Any]) -> 
     which CEL's library would cut them; what ingest has cleaned has none.
     """
     try:
-        activation = _environment(frozenset(_TYPES)).Activation({"event": given(event)})
+        activation = _environment(_EVERY_VARIABLE).Activation({"event": given(event)})
     except RecursionError:
         return dict.fromkeys(expressions, Unknown("the event is nested too deeply"))
     return {name: _result(expression.expression, activation) for name, expression in expressions.items()}
@@ -217,6 +229,9 @@ _EXTENSION = cel.CelExtension(
         _overloads("_/_", "divide", operator.truediv, *_MIXED),
     ],
 )
+
+
+_EVERY_VARIABLE = frozenset(_TYPES)
 
 
 @lru_cache(maxsize=32)

@@ -76,7 +76,13 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
         filler = SegmentFiller(segments=segments, database=database, batch=settings.fill_batch)
         backlog = Backlog(publications=publications, database=database)
         keeper = Timekeeper(timekeeping=Timekeeping(months=settings.timeline_months, clock=clock), database=database)
-        publisher = Publisher(name="profiles", publish=out.publish, health=health)
+        publisher = Publisher(
+            name="profiles",
+            publish=out.publish,
+            health=health,
+            every=settings.publish_every,
+            full=settings.publish_batch,
+        )
         consumer = stream(
             settings=settings.kafka,
             profiles=profiles,

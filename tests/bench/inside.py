@@ -11,7 +11,6 @@ from datetime import UTC
 from aiokafka import ConsumerRecord, TopicPartition
 from sqlalchemy import text
 
-from services.profile.app import build  # noqa: F401 - the whole service, as it is deployed
 from services.profile.consumer import stream
 from services.profile.publisher import ProfilePublisher, Timekeeper
 from services.profile.service.absorbing import Profiles
@@ -23,7 +22,7 @@ from shared.clock import system_clock
 from shared.db import Database
 from shared.health import Health
 from shared.kafka import Kafka
-from shared.stream import Stream
+from shared.stream import Slice, Stream
 from tests.bench.meter import backends
 from tests.profile.service import NEEDED
 from tests.servers import Servers
@@ -42,18 +41,15 @@ class Inside:
     offsets: list[int]
 
     async def absorb(self, records: Sequence[tuple[bytes, bytes]]) -> None:
-        """Apply records as if they had just been read, those of each partition in batches of their own."""
+        """Apply records as if they had just been read, some from each partition."""
         share = len(records) // len(self.offsets)
-        fetched = {
-            TopicPartition(self.topic, number): [
-                _record(self.topic, number, self.offsets[number] + index, *record)
-                for index, record in enumerate(records[number * share : (number + 1) * share])
-            ]
-            for number in range(len(self.offsets))
-        }
-        for partition, each in fetched.items():
-            await self.stream._follow(partition, each, self.offsets[partition.partition])
-            self.offsets[partition.partition] += len(each)
+        slices = []
+        for number, at in enumerate(self.offsets):
+            mine = records[number * share : (number + 1) * share]
+            ours = [_record(self.topic, number, at + index, *record) for index, record in enumerate(mine)]
+            slices.append(Slice(TopicPartition(self.topic, number), ours, at))
+            self.offsets[number] += len(ours)
+        await self.stream.follow(slices)
 
     async def publish(self) -> int:
         """Publish all that waits; give how many profiles."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import median
 
+import uvloop
 from rich.console import Console
 
 from services.profile import publisher
@@ -14,6 +16,7 @@ from services.profile.publisher import ProfilePublisher
 from services.profile.service import publishing
 from services.profile.store import components, fragments, identities, known, profiles, rulings, segments, timeline
 from shared import ledger
+from shared.http import settle_down
 from shared.stream import Stream
 from tests.bench.inside import BATCH, Inside, inside
 from tests.bench.meter import REST, Meter, Used
@@ -56,40 +59,56 @@ PUBLISHING = (
     ("Kafka", ProfilePublisher, "_send"),
     ("confirm", profiles, "clear"),
 )
-BATCHES = 20
+BATCHES = 16
+NOTHING = Used(0.0, 0.0)
 
 
 async def measured(parts: Inside, meter: Meter, people: People, batches: int) -> list[Row]:
     """Absorb and publish by turns; what both used."""
-    absorbed, published, count = {}, {}, 0
+    absorbed, published, yards, counts = [], [], [], []
     for _ in range(batches):
         records = people.records(BATCH)
         meter.start()
         await parts.absorb(records)
-        absorbed = _added(absorbed, meter.stop())
+        absorbed.append(_each(meter.stop(), BATCH))
         meter.start()
-        count += await parts.publish()
-        published = _added(published, meter.stop())
+        counts.append(await parts.publish())
+        published.append(_each(meter.stop(), counts[-1]))
+        yards.append(yard())
     return [
-        *_rows("absorbing, an event", absorbed, [name for name, _, _ in ABSORBING], batches * BATCH),
-        *_rows("publishing, a profile", published, [name for name, _, _ in PUBLISHING], count),
-        Row(f"  profiles published for {batches * BATCH:,} events", f"{count:,}"),
+        *_rows("absorbing, an event", absorbed, [name for name, _, _ in ABSORBING]),
+        *_rows("publishing, a profile", published, [name for name, _, _ in PUBLISHING]),
+        Row("  profiles published for 1,000 events", f"{median(counts):,.0f}"),
+        Row("  a loop of 100,000 turns, to compare runs by", f"{1e3 * median(yards):.1f} ms"),
     ]
 
 
-def _added(one: Mapping[str, Used], other: Mapping[str, Used]) -> dict[str, Used]:
-    nothing = Used(0.0, 0.0)
-    return {name: one.get(name, nothing) + other.get(name, nothing) for name in {**one, **other}}
+def yard() -> float:
+    """Seconds of a core that always the same takes: more where others slow this machine down."""
+    began = time.process_time()
+    sum(number * number for number in range(100_000))
+    return time.process_time() - began
 
 
-def _rows(title: str, used: Mapping[str, Used], names: list[str], count: int) -> list[Row]:
-    total = sum(used.values(), Used(0.0, 0.0))
-    steps = [Row(f"  {name}", *_per(used[name], count)) for name in (*dict.fromkeys(names), REST) if name in used]
-    return [Row(title, *_per(total, count)), *steps]
+def _each(used: Mapping[str, Used], count: int) -> dict[str, Used]:
+    """Microseconds for each of `count`."""
+    return {name: Used(1e6 * each.ours / count, 1e6 * each.theirs / count) for name, each in used.items()}
 
 
-def _per(used: Used, count: int) -> tuple[str, str]:
-    return f"{1e6 * used.ours / count:,.1f}", f"{1e6 * used.theirs / count:,.1f}"
+def _rows(title: str, batches: Sequence[Mapping[str, Used]], names: Iterable[str]) -> list[Row]:
+    """Medians over all batches: what others did to a few of them does not show."""
+    there = [name for name in (*dict.fromkeys(names), REST) if any(name in each for each in batches)]
+    middle = {name: _median([each.get(name, NOTHING) for each in batches]) for name in there}
+    total = _median([sum(each.values(), NOTHING) for each in batches])
+    return [Row(title, *_shown(total)), *(Row(f"  {name}", *_shown(middle[name])) for name in there)]
+
+
+def _median(many: Sequence[Used]) -> Used:
+    return Used(median(each.ours for each in many), median(each.theirs for each in many))
+
+
+def _shown(used: Used) -> tuple[str, str]:
+    return f"{used.ours:,.1f}", f"{used.theirs:,.1f}"
 
 
 async def traffic(whose: Whose, batches: int, partitions: int) -> list[Row]:
@@ -105,9 +124,10 @@ async def traffic(whose: Whose, batches: int, partitions: int) -> list[Row]:
 
 
 def main() -> None:
+    settle_down()  # as the service does
     partitions = int(sys.argv[1]) if len(sys.argv) > 1 else 1
     for name, whose in TRAFFIC.items():
-        rows = asyncio.run(traffic(whose, BATCHES, partitions))
+        rows = uvloop.run(traffic(whose, BATCHES, partitions))
         console = Console(highlight=False, width=150)
         console.print(name)
         show(console, rows, "measured: profile's; limit: PostgreSQL's")

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from services.profile.domain.view import Facts
-from shared.rules import Rule, compile_rule, holding
+from shared.rules import Rule, compile_rule, first_holding
 
 VARIABLES = ("traits", "computed", "scores", "consent", "channels", "now")
 """What stages are decided by. Not by segments: those may ask for the stage."""
@@ -35,8 +35,9 @@ STAGES: Mapping[str, str] = {
 
 def stage(facts: Facts) -> str:
     """The name of the stage that the person with these `facts` is in."""
-    held = holding(_rules(), facts)
-    return next(name for name in STAGES if held[name])
+    name = first_holding(_rules(), facts)
+    assert name is not None  # noqa: S101 - the last one always holds
+    return name
 
 
 @cache

@@ -117,7 +117,7 @@ async def create(work: Work, ids: Collection[str], now: datetime) -> dict[str, i
     if not ids:
         return {}
     rows = await work.execute(CREATE, {"ids": sorted(ids), "now": now})
-    return {str(row.profile_id): 1 for row in rows}
+    return {str(row.profile_id): 1 for row in rows.all()}
 
 
 async def mark(work: Work, ids: Collection[str], now: datetime) -> dict[str, int]:
@@ -125,7 +125,7 @@ async def mark(work: Work, ids: Collection[str], now: datetime) -> dict[str, int
     if not ids:
         return {}
     rows = await work.execute(MARK, {"ids": sorted(ids), "now": now})
-    return {str(row.profile_id): row.version for row in rows}
+    return {str(profile_id): version for profile_id, version in rows.all()}
 
 
 async def settle(work: Work, profiles: Mapping[str, Settled]) -> None:
@@ -146,7 +146,7 @@ async def settle(work: Work, profiles: Mapping[str, Settled]) -> None:
 async def claim(work: Work, limit: int) -> list[Claimed]:
     """Some marked profiles, the longest waiting first, that are nobody else's to publish while `work` lasts."""
     rows = await work.execute(CLAIM, {"limit": limit})
-    return [Claimed(str(row.profile_id), row.version, row.marked_at, row.written) for row in rows]
+    return [Claimed(str(row.profile_id), row.version, row.marked_at, row.written) for row in rows.all()]
 
 
 async def write(work: Work, publications: Iterable[Publication]) -> None:
