@@ -60,7 +60,9 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
         await kafka.require((topics.TOUCHPOINTS, topics.SCORES, *topics.given_by(SERVICE)))
 
         segments, publications = Segments(clock), Publications(clock)
-        profiles = Profiles(limits=settings.limits, zone=settings.time_zone, clock=clock)
+        profiles = Profiles(
+            limits=settings.limits, zone=settings.time_zone, clock=clock, scores_within=settings.scores_within
+        )
         app.state.desk = Desk(
             database=database,
             reading=Reading(consumer=SERVICE, topic=settings.kafka.prefix + topics.TOUCHPOINTS.name),

@@ -42,10 +42,9 @@ class Inside:
 
     async def absorb(self, records: Sequence[tuple[bytes, bytes]]) -> None:
         """Apply records as if they had just been read, some from each partition."""
-        share = len(records) // len(self.offsets)
         slices = []
         for number, at in enumerate(self.offsets):
-            mine = records[number * share : (number + 1) * share]
+            mine = records[number :: len(self.offsets)]
             ours = [_record(self.topic, number, at + index, *record) for index, record in enumerate(mine)]
             slices.append(Slice(TopicPartition(self.topic, number), ours, at))
             self.offsets[number] += len(ours)

@@ -7,6 +7,7 @@ from bisect import bisect
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
+from typing import Any
 
 import msgspec
 
@@ -54,18 +55,20 @@ class People:
         who = self.whose(self)
         self.number += 1
         self.at += timedelta(milliseconds=1)
-        kind, name, traits, properties = "track", self.random.choice(NAMES), {}, {"product_id": "sku-1", "price": 19.9}
+        name: str | None = self.random.choice(NAMES)
+        traits: dict[str, Any] = {}
+        properties: dict[str, Any] = {"product_id": "sku-1", "price": 19.9}
         if self.number % 10 == 0:
             name = "Order Completed"
             properties |= {"order_id": f"o-{self.number}", "total": 42.5}
         elif self.number % 50 == 1 and who.startswith("u"):
-            kind, name, traits = "identify", None, {"email": f"{who}@shop.example", "plan": "gold", "city": "Delft"}
+            name, traits = None, {"email": f"{who}@shop.example", "plan": "gold", "city": "Delft"}
         return Touchpoint(
             id=f"m-{self.seed}-{self.number}",
             source="web",
             time=self.at,
             data=Call(
-                type="identify" if kind == "identify" else "track",
+                type="track" if name else "identify",
                 received_at=self.at,
                 channel="web",
                 name=name,

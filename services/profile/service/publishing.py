@@ -49,7 +49,7 @@ class Publications:
 
     async def claim(self, limit: int, claim: Work) -> list[Claimed]:
         """Profiles to publish, nobody else's while `claim` lasts."""
-        return await profiles.claim(claim, limit)
+        return await profiles.claim(claim, limit, self.clock())
 
     async def write(self, claimed: Sequence[Claimed], work: Work) -> Told:
         """Fold what is known of the claimed profiles, and write their views, segments and signals."""
@@ -87,7 +87,7 @@ class Publications:
         """Show how much waits, and for how long."""
         waiting, since = await profiles.backlog(work)
         metrics.BACKLOG.set(waiting)
-        metrics.OLDEST.set((self.clock() - since).total_seconds() if since else 0)
+        metrics.OLDEST.set(max(0.0, (self.clock() - since).total_seconds()) if since else 0)
 
 
 async def _decided(
