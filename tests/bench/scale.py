@@ -22,13 +22,10 @@ from tests.bench.copies import load, model, sizes
 from tests.bench.inside import BATCH, Inside, inside
 from tests.bench.meter import Meter, Used
 from tests.bench.people import PEOPLE, People, Whose, person
-from tests.bench.steps import NOTHING, yard
+from tests.bench.steps import BATCHES, NOTHING, PARTITIONS, WARMING, yard
 from tests.servers import started_servers
 
 SIZES = "10000,100000,1000000"
-WARMING = 6
-BATCHES = 16
-PARTITIONS = 8
 YARD = 0.0033
 """Seconds of a core that the yardstick takes on the machine of the README: costs are told as if it always did."""
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
-
-import uvloop
-from rich.console import Console
 
 from services.profile import publisher
 from services.profile.domain import fragment, identity, linking
@@ -21,7 +17,8 @@ from shared.stream import Stream
 from tests.bench.inside import BATCH, Inside, inside
 from tests.bench.meter import REST, Meter, Used
 from tests.bench.people import TRAFFIC, People, Whose
-from tests.bench.rows import Row, show
+from tests.bench.rows import Row
+from tests.bench.run import Run
 from tests.servers import started_servers
 
 ABSORBING = (
@@ -60,10 +57,12 @@ PUBLISHING = (
     ("confirm", profiles, "clear"),
 )
 BATCHES = 16
+WARMING = 6
+PARTITIONS = 8
 NOTHING = Used(0.0, 0.0)
 
 
-async def measured(parts: Inside, meter: Meter, people: People, batches: int) -> list[Row]:
+async def _measured(parts: Inside, meter: Meter, people: People, batches: int) -> list[Row]:
     """Absorb and publish by turns; what both used."""
     absorbed, published, yards, counts = [], [], [], []
     for _ in range(batches):
@@ -107,31 +106,29 @@ def _median(many: Sequence[Used]) -> Used:
     return Used(median(each.ours for each in many), median(each.theirs for each in many))
 
 
-def _shown(used: Used) -> tuple[str, str]:
-    return f"{used.ours:,.1f}", f"{used.theirs:,.1f}"
+def _shown(used: Used) -> tuple[str]:
+    return (f"{used.ours:,.1f} + {used.theirs:,.1f} µs",)
 
 
-async def traffic(whose: Whose, batches: int, partitions: int) -> list[Row]:
+async def steps(run: Run) -> list[Row]:
+    """What profile's work costs its own processor and, after the plus, PostgreSQL's: servers of its own, by hand."""
+    settle_down()  # as the service does
+    rows: list[Row] = []
+    for name, whose in TRAFFIC.items():
+        rows += [
+            Row(f"profile, inside: {name}", "own + PostgreSQL's"),
+            *await _traffic(whose, int(run.seconds(BATCHES))),
+        ]
+    return rows
+
+
+async def _traffic(whose: Whose, batches: int) -> list[Row]:
     """What this traffic costs, once everybody who comes back has been there."""
-    async with started_servers() as servers, inside(servers, partitions) as parts:
+    async with started_servers() as servers, inside(servers, PARTITIONS) as parts:
         people = People(whose, seed=1)
-        for _ in range(6):
+        for _ in range(WARMING):
             await parts.absorb(people.records(BATCH))
             await parts.publish()
         meter = Meter(await parts.server())
         with meter.watching((*ABSORBING, *PUBLISHING)):
-            return await measured(parts, meter, people, batches)
-
-
-def main() -> None:
-    settle_down()  # as the service does
-    partitions = int(sys.argv[1]) if len(sys.argv) > 1 else 1
-    for name, whose in TRAFFIC.items():
-        rows = uvloop.run(traffic(whose, BATCHES, partitions))
-        console = Console(highlight=False, width=150)
-        console.print(name)
-        show(console, rows, "measured: profile's; limit: PostgreSQL's")
-
-
-if __name__ == "__main__":
-    main()
+            return await _measured(parts, meter, people, batches)
