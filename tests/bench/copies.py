@@ -16,6 +16,9 @@ MODEL = "u-model"
 TOUCHPOINTS = 5
 """Of each person, before what is measured."""
 
+CHUNK = 50_000
+"""People loaded in one transaction: a statement of the service may take a minute at most."""
+
 PERSONAL = ("fragment", "identifier", "edge", "profile", "view", "timeline", "segment_member", "score")
 """The tables with rows of single people. `presence` follows from the timeline by itself."""
 
@@ -46,6 +49,15 @@ async def model(parts: Inside) -> None:
 
 async def load(database: Database, first: int, end: int) -> None:
     """Everybody from number `first` up to but without `end`, as copies of the model."""
+    for start in range(first, end, CHUNK):
+        await _load(database, start, min(start + CHUNK, end))
+    async with database.plain.connect() as work:
+        await work.execute(text("SET statement_timeout = 0"))
+        for name in (*PERSONAL, "presence", "event_seen"):
+            await work.execute(text(f"VACUUM ANALYZE {name}"))
+
+
+async def _load(database: Database, first: int, end: int) -> None:
     async with database.begin() as work:
         await work.execute(text("SET LOCAL statement_timeout = 0"))
         await work.execute(text(COPIES))
@@ -54,9 +66,6 @@ async def load(database: Database, first: int, end: int) -> None:
             await work.execute(text(_copied(METADATA.tables[name])), {"id": profile_id(Identifier("user_id", MODEL))})
         await work.execute(text(SEEN), {"touchpoints": TOUCHPOINTS})
         await work.execute(text("DROP TABLE copy"))
-    async with database.plain.connect() as work:
-        await work.execute(text("SET statement_timeout = 0"))
-        await work.execute(text("VACUUM ANALYZE"))
 
 
 async def sizes(work: Work) -> dict[str, tuple[int, int]]:

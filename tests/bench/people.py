@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from bisect import bisect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 from typing import Any
@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 
 from shared.events import Call, Touchpoint, encode
-from shared.identifiers import Identifier
 
 PEOPLE = 10_000
 """Who come back, where nothing else is said."""
@@ -94,6 +93,11 @@ def person(number: int) -> str:
     return f"u-{number:07}"
 
 
+def in_turn(people: People) -> str:
+    """Everybody who comes back, one after the other."""
+    return person(people.number % people.known)
+
+
 def mostly_known(people: People) -> str:
     return people.anew() if people.random.random() < 0.05 else people.returning()
 
@@ -111,8 +115,3 @@ TRAFFIC: Mapping[str, Whose] = {
     "half on one person": half_on_one,
     "80 % new people": mostly_new,
 }
-
-
-def everybody(count: int = PEOPLE) -> Sequence[Identifier]:
-    """All who come back."""
-    return [Identifier("user_id", person(number)) for number in range(count)]

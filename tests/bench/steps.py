@@ -16,7 +16,7 @@ from shared.http import settle_down
 from shared.stream import Stream
 from tests.bench.inside import BATCH, Inside, inside
 from tests.bench.meter import REST, Meter, Used
-from tests.bench.people import TRAFFIC, People, Whose
+from tests.bench.people import PEOPLE, TRAFFIC, People, Whose, in_turn
 from tests.bench.rows import Row
 from tests.bench.run import Run
 from tests.servers import started_servers
@@ -125,10 +125,11 @@ async def steps(run: Run) -> list[Row]:
 async def _traffic(whose: Whose, batches: int) -> list[Row]:
     """What this traffic costs, once everybody who comes back has been there."""
     async with started_servers() as servers, inside(servers, PARTITIONS) as parts:
-        people = People(whose, seed=1)
-        for _ in range(WARMING):
-            await parts.absorb(people.records(BATCH))
+        crowd = People(in_turn, seed=0)
+        for _ in range(PEOPLE // BATCH):
+            await parts.absorb(crowd.records(BATCH))
             await parts.publish()
+        people = People(whose, seed=1)
         meter = Meter(await parts.server())
         with meter.watching((*ABSORBING, *PUBLISHING)):
             return await _measured(parts, meter, people, batches)
