@@ -1,12 +1,12 @@
 # What a person types. `make` alone lists it. TEMAS_HOME and TEMAS_PORT_OFFSET choose another stack than the usual one.
 .DEFAULT_GOAL := help
-.PHONY: help up down status logs reset demo test check bench lock fmt
+.PHONY: help up down status logs reset demo test check bench bench-scale lock fmt
 RUN := .venv/bin/
 # Each process of the tests starts servers of its own: four of them are enough for any machine.
 PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
 
 help: ## List what can be typed
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 up: .venv/.ready ## Start PostgreSQL, Kafka and the four services, and wait until all serve
 	@$(RUN)python -m deploy.local up
@@ -38,6 +38,9 @@ check: .venv/.ready ## Run the fast half: style, types, architecture, and the te
 
 bench: .venv/.ready ## Measure speed, each figure beside its raw limit of the same run
 	@$(RUN)python -m tests.bench
+
+bench-scale: .venv/.ready ## Measure what an event costs among 10,000, 100,000 and a million profiles
+	@$(RUN)python -m tests.bench.scale $(if $(sizes),--sizes $(sizes))
 
 lock: .venv/.ready ## Pin the dependencies of pyproject.toml in requirements.lock
 	@$(RUN)uv pip compile -q --generate-hashes --universal --python-version 3.11 --all-extras --no-header --no-annotate pyproject.toml -o requirements.lock

@@ -21,4 +21,5 @@ def milliseconds(at: datetime) -> datetime:
 
 def rfc3339(at: datetime) -> str:
     """`at` as every answer shows it: `2026-03-01T10:00:00.000Z`. `at` must know its time zone."""
-    return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+    utc = at if at.tzinfo is UTC else at.astimezone(UTC)
+    return utc.isoformat(timespec="milliseconds")[:-6] + "Z"

@@ -274,7 +274,7 @@ def server(app: FastAPI, settings: ServiceSettings, service: str) -> uvicorn.Ser
     )
 
 
-def _settle_down() -> None:
+def settle_down() -> None:
     """Take what was made at the start, and stays, out of the garbage collector's sight.
 
     It is 150,000 objects, and each look through all of them stops every request for a tenth of a second. What a request
@@ -294,7 +294,7 @@ def serve(app: FastAPI, settings: ServiceSettings, service: str) -> None:
     for asked in (signal.SIGTERM, signal.SIGINT):
         signal.signal(asked, lambda *_: None)
     log.info("starting", port=settings.port)
-    _settle_down()
+    settle_down()
     running.run()
     if not running.started or getattr(app.state, "failed", False):
         sys.exit(1)

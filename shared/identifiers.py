@@ -5,6 +5,7 @@ depends on it, and nothing that people could set differently from service to ser
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Self
 
 import msgspec
@@ -16,7 +17,7 @@ PHONE = "phone"
 PROFILE = "profile_id"
 
 
-class Identifier(msgspec.Struct, frozen=True, order=True):
+class Identifier(msgspec.Struct, frozen=True, order=True, cache_hash=True):
     """One way to name a person: a kind (`user_id`, `anonymous_id`, `email`, ...) and a value. Written `kind:value`."""
 
     kind: str
@@ -43,6 +44,7 @@ _WORDS = frozenset({"null", "undefined", "none", "nil", "nan", "n/a", "-1", "unk
 _PLACEHOLDER = re.compile(r"[\s0.:_-]*0[\s0.:_-]*|(\d)\1+")
 
 
+@lru_cache(maxsize=16_384)  # the same people come again and again
 def names_nobody(value: str) -> bool:
     """Whether `value` stands where an id is missing. It links nothing, or it would join everybody."""
     plain = value.strip().lower()

@@ -31,9 +31,17 @@ TABLES_V1 = (
 )
 """For the first migration of every service that consumes."""
 
+# Locked in one order: two that fight for the same partitions wait for each other instead of deadlocking.
 MOVE = text("""
-    UPDATE stream_offset SET next_offset = :new
-    WHERE consumer = :consumer AND topic = :topic AND partition = :partition AND next_offset = :expected
+    WITH steps (partition, expected, new) AS (
+        SELECT * FROM unnest(CAST(:partitions AS integer[]), CAST(:expected AS bigint[]), CAST(:new AS bigint[]))
+    ), locked AS (
+        SELECT stream_offset.partition, steps.new FROM stream_offset JOIN steps USING (partition)
+        WHERE consumer = :consumer AND topic = :topic AND next_offset = steps.expected
+        ORDER BY partition FOR NO KEY UPDATE OF stream_offset
+    )
+    UPDATE stream_offset SET next_offset = locked.new FROM locked
+    WHERE consumer = :consumer AND topic = :topic AND stream_offset.partition = locked.partition
 """)
 FIND = text("""
     SELECT next_offset FROM stream_offset WHERE consumer = :consumer AND topic = :topic AND partition = :partition
@@ -90,10 +98,19 @@ async def next_offset(work: Work, consumer: str, topic: str, partition: int, *, 
     return found
 
 
-async def move(work: Work, consumer: str, topic: str, partition: int, *, expected: int, new: int) -> bool:
-    """The fence: go from `expected` to `new`, or False where somebody else has moved."""
-    row = {"consumer": consumer, "topic": topic, "partition": partition, "expected": expected, "new": new}
-    return (await work.execute(MOVE, row)).rowcount == 1
+async def move(work: Work, consumer: str, topic: str, steps: Mapping[int, tuple[int, int]]) -> bool:
+    """The fence: in each partition go from an offset to another ({partition: (expected, new)}).
+
+    Gives False where somebody else has moved one of them: then nothing of this transaction may stay.
+    """
+    row = {
+        "consumer": consumer,
+        "topic": topic,
+        "partitions": list(steps),
+        "expected": [expected for expected, _ in steps.values()],
+        "new": [new for _, new in steps.values()],
+    }
+    return (await work.execute(MOVE, row)).rowcount == len(steps)
 
 
 async def positions(work: Work, consumer: str) -> dict[tuple[str, int], int]:
@@ -106,7 +123,7 @@ async def remember(work: Work, keys: Sequence[bytes], now: datetime) -> set[byte
     """Remember these events; give those that had not been seen before."""
     if not keys:
         return set()
-    return set((await work.execute(REMEMBER, {"keys": sorted(set(keys)), "now": now})).scalars())
+    return set((await work.execute(REMEMBER, {"keys": sorted(set(keys)), "now": now})).scalars().all())
 
 
 async def forget(work: Work, before: datetime, *, most: int = FORGOTTEN_AT_ONCE) -> bool:

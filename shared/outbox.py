@@ -31,10 +31,25 @@ LONGEST_PAUSE = 5.0
 class Publisher:
     """The loop around a service's `publish`, which publishes some of what is dirty and says how much it did."""
 
-    def __init__(self, *, name: str, publish: Callable[[], Awaitable[int]], health: Health, idle: float = 0.2) -> None:
+    def __init__(
+        self,
+        *,
+        name: str,
+        publish: Callable[[], Awaitable[int]],
+        health: Health,
+        idle: float = 0.2,
+        every: float = 0.0,
+        full: int = 1,
+    ) -> None:
+        """`every`: seconds at least from one round to the next, so that what is marked meanwhile shares a round.
+
+        A round that published `full` or more is followed at once: there is a backlog.
+        """
         self.name = name
         self.publish = publish
         self.idle = idle
+        self.every = every
+        self.full = full
         self.part = health.part(f"publisher {name}", deadline=DEADLINE)
         self.nudged = asyncio.Event()
 
@@ -45,7 +60,9 @@ class Publisher:
     async def run(self) -> None:
         """Publish until cancelled. While a server is away, try again, ever more slowly."""
         pause = self.idle
+        now = asyncio.get_running_loop().time
         while True:
+            began = now()
             self.nudged.clear()
             try:
                 published = await self.publish()
@@ -60,6 +77,8 @@ class Publisher:
                 metrics.PUBLISHED.labels(self.name).inc(published)
             else:
                 await self._rest()
+            if published < self.full:
+                await asyncio.sleep(max(0.0, began + self.every - now()))
 
     async def _rest(self) -> None:
         """Until the next nudge, or for `idle` seconds: another process may have marked something."""

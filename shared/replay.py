@@ -219,7 +219,7 @@ class Replay:
         """`events` in one transaction; one by one where they fail together, and without the one that is to blame."""
 
         async def transaction(work: Work) -> int:
-            if not await ledger.move(work, self.consumer, self.past.topic, number, expected=at, new=new):
+            if not await ledger.move(work, self.consumer, self.past.topic, {number: (at, new)}):
                 raise OffsetOutOfRange(f"somebody else replays into these tables: {number} is no longer at {at}")
             unseen = await ledger.remember(work, [key for key, _ in events], self.clock())
             fresh = [event for key, event in events if key in unseen]

@@ -125,7 +125,7 @@ def _compiled(text: str, variables: frozenset[str], path: str) -> tuple[Any, Tre
     try:
         _environment(variables).compile(text)
         # Evaluated in the environment of `holding`: what was compiled in another does not take its moments.
-        expression = _environment(frozenset(_TYPES)).compile(text)
+        expression = _environment(_EVERY_VARIABLE).compile(text)
     except RuntimeError as error:
         raise refused(path, problems(str(error))) from None
     tree = Tree.of(expression.serialize())
@@ -142,12 +142,45 @@ def holding(rules: Mapping[str, Rule], facts: Mapping[str, Any]) -> dict[str, bo
     Compiled together as one list expression they would take half of that, until somebody has one trait too few: then
     the list is spoilt and costs double. It is not worth a second path.
     """
+    if not rules:
+        return {}
     activation = _activation(facts)
     return {name: _holds(rule.expression, activation) for name, rule in rules.items()}
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Ladder:
+    """Rules in order, of which the first that holds counts. `reads`: the variables that they ask for."""
+
+    rules: Mapping[str, Rule]
+    reads: frozenset[str]
+    expression: Any = field(repr=False)
+
+
+def ladder(texts: Mapping[str, str], *, variables: Collection[str], path: str) -> Ladder:
+    """A ladder of rules, {name: text}. Raises RuleRefused."""
+    rules = {name: compile_rule(text, variables=variables, path=f"{path}.{name}") for name, text in texts.items()}
+    # All in one question: six answers cost three times as much, and it is asked for every publication.
+    whole = "".join(f'({text}) ? "{name}" : ' for name, text in texts.items()) + '""'
+    reads = {read.partition(".")[0] for rule in rules.values() for read in rule.reads}
+    return Ladder(rules, frozenset(reads), _environment(_EVERY_VARIABLE).compile(whole))
+
+
+def first_holding(asked: Ladder, facts: Mapping[str, Any]) -> str | None:
+    """The name of the first rule that holds for `facts`, if one does. One that can't be known does not hold."""
+    activation = _activation({name: value for name, value in facts.items() if name in asked.reads})
+    try:
+        answer = asked.expression.eval(activation)
+    except RuntimeError:  # CEL's own word for "too many iterations"
+        answer = None
+    if answer is not None and answer.type() == cel.Type.STRING:
+        return answer.value() or None
+    # One of the rules can't be known, and spoils the whole: ask one by one.
+    return next((name for name, rule in asked.rules.items() if _holds(rule.expression, activation)), None)
+
+
 def _activation(facts: Mapping[str, Any]) -> Any:
-    return _environment(frozenset(_TYPES)).Activation(
+    return _environment(_EVERY_VARIABLE).Activation(
         {name: value if isinstance(value, datetime) else given(value) for name, value in facts.items()}
     )
 
@@ -219,7 +252,7 @@ def results(expressions: Mapping[str, Expression], event: Mapping[str, Any]) -> 
     which CEL's library would cut them; what ingest has cleaned has none.
     """
     try:
-        activation = _environment(frozenset(_TYPES)).Activation({"event": given(event)})
+        activation = _environment(_EVERY_VARIABLE).Activation({"event": given(event)})
     except RecursionError:
         return dict.fromkeys(expressions, Unknown("the event is nested too deeply"))
     return {name: _result(expression.expression, activation) for name, expression in expressions.items()}
@@ -275,6 +308,9 @@ _EXTENSION = cel.CelExtension(
         _overloads("_/_", "divide", operator.truediv, *_MIXED),
     ],
 )
+
+
+_EVERY_VARIABLE = frozenset(_TYPES)
 
 
 @lru_cache(maxsize=32)

@@ -1,11 +1,14 @@
 """Kafka in: the one consumer algorithm. PostgreSQL is the only point of linearisation.
 
-One transaction for a partition's batch, always in this order:
+One transaction for a batch, always in this order:
 
-1. fence: move the stored offset from where we believe it is. Nothing moved: somebody else owns the partition; roll
-   back, read the offset, seek. This alone makes zombies harmless.
+1. fence: move the stored offsets from where we believe they are. One did not move: somebody else owns the partition;
+   roll back, read the offsets, seek. This alone makes zombies harmless.
 2. deduplicate: remember the events; only those never seen before go on.
 3. the service's handler: fold, link, mark.
+
+A batch is of one topic, from as many of its partitions as were read together: a transaction, and each of the dozen
+statements in it, costs the same for one event as for fifty. While little comes, the consumer lets some gather.
 
 Offsets live in PostgreSQL, and the consumer seeks to them. An offset outside the log's range means that a topic was
 made anew or cut: stop and say so, never reset silently.
@@ -19,7 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -60,6 +63,8 @@ class StreamLimits:
     # Records in one transaction, and milliseconds to wait for the first.
     batch: int = 1_000
     wait: int = 200
+    # Seconds from one turn to the next while less than a batch comes: what comes meanwhile shares a transaction.
+    pace: float = 0.03
     # Seconds to back off while a server is away: from, to.
     pause: float = 0.1
     longest_pause: float = 5.0
@@ -81,6 +86,49 @@ class Route(Generic[E]):
     topic: Topic
     handler: Callable[[Sequence[E], Work], Awaitable[None]]
     once: bool = False
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Records of one partition that follow on each other; `at` is what is next to be applied there."""
+
+    partition: TopicPartition
+    records: Sequence[ConsumerRecord]
+    at: int
+
+    @property
+    def following(self) -> int:
+        """What is next once they are applied."""
+        return int(self.records[-1].offset) + 1
+
+    def split(self, count: int) -> tuple[Slice, Slice]:
+        """The first `count` of them, at least one, and the others."""
+        first = Slice(self.partition, self.records[:count], self.at)
+        return first, Slice(self.partition, self.records[count:], first.following)
+
+
+def batches(slices: Iterable[Slice], size: int) -> Iterator[list[Slice]]:
+    """`slices` in their order, in batches of `size` records, the last one smaller."""
+    batch: list[Slice] = []
+    room = size
+    for rest in slices:
+        while rest.records:
+            first, rest = rest.split(room)  # noqa: PLW2901 - the rest of it
+            batch.append(first)
+            room -= len(first.records)
+            if not room:
+                yield batch
+                batch, room = [], size
+    if batch:
+        yield batch
+
+
+def _halves(batch: Sequence[Slice]) -> Iterator[Sequence[Slice]]:
+    """A batch of two records or more in two: between its partitions, or in the middle of its only one."""
+    if len(batch) > 1:
+        yield from (batch[: len(batch) // 2], batch[len(batch) // 2 :])
+    else:
+        yield from ([half] for half in batch[0].split(len(batch[0].records) // 2))
 
 
 class Fenced(Exception):
@@ -194,16 +242,22 @@ class Stream:
         fetched = await consumer.getmany(timeout_ms=self.limits.wait, max_records=4 * self.limits.batch)
         # Before anything is awaited: these records follow on what is expected now, and a rebalance changes that.
         expected = [self.progress.expected.get(partition) for partition in fetched]
+        began = asyncio.get_running_loop().time()
+        slices = []
         for (partition, records), at in zip(fetched.items(), expected, strict=True):
             if at is None:
                 raise Fenced(f"{partition.topic}/{partition.partition} was assigned and not sought yet")
-            await self._follow(partition, records, at)
+            # After a rebalance the same records may come twice: what was applied meanwhile is behind us.
+            slices.append(Slice(partition, [record for record in records if record.offset >= at], at))
+        await self.follow(slices)
+        if 0 < sum(len(each.records) for each in slices) < self.limits.batch:
+            await asyncio.sleep(max(0.0, began + self.limits.pace - asyncio.get_running_loop().time()))
 
-    async def _follow(self, partition: TopicPartition, records: Sequence[ConsumerRecord], at: int) -> None:
-        # After a rebalance the same records may come twice: what was applied meanwhile is behind us.
-        ahead = [record for record in records if record.offset >= at]
-        for start in range(0, len(ahead), self.limits.batch):
-            at = await self._apply(partition, ahead[start : start + self.limits.batch], at)
+    async def follow(self, slices: Sequence[Slice]) -> None:
+        """Apply what was read, the partitions of a topic together, in batches."""
+        for topic in sorted({each.partition.topic for each in slices}):
+            for batch in batches([each for each in slices if each.partition.topic == topic], self.limits.batch):
+                await self._apply(batch)
 
     async def _back_off(self, error: Exception, pause: float) -> float:
         """Wait a little, and longer each time. Gives how long to wait the next time."""
@@ -242,35 +296,30 @@ class Stream:
 
     # --- applying ----------------------------------------------------------------------------------------------------
 
-    async def _apply(self, partition: TopicPartition, records: Sequence[ConsumerRecord], at: int) -> int:
-        """Apply `records`, where `at` is next. Gives what is next then.
-
-        In halves where they fail together, down to the single record that is to blame.
-        """
+    async def _apply(self, batch: Sequence[Slice]) -> None:
+        """Apply `batch`: in halves where it fails together, down to the single record that is to blame."""
         began = asyncio.get_running_loop().time()
         try:
-            events, fresh = await self._commit(partition, records, at)
+            events, fresh = await self._commit(batch)
         except Exception as error:
             if _transient(error) or isinstance(error, Fenced):
                 raise
-            if len(records) == 1:
-                await self._put_aside(partition, records[0], at, error)
+            if sum(len(each.records) for each in batch) == 1:
+                await self._put_aside(batch[0], error)
             else:
-                middle = len(records) // 2
-                half = await self._apply(partition, records[:middle], at)
-                await self._apply(partition, records[middle:], half)
+                for half in _halves(batch):
+                    await self._apply(half)
         else:  # not above: what fails from here on is the fault of no record
-            self._applied(partition, records, events, fresh, began)
-        following: int = records[-1].offset + 1
-        return following
+            self._applied(batch, events, fresh, began)
 
-    async def _commit(self, partition: TopicPartition, records: Sequence[ConsumerRecord], at: int) -> tuple[int, int]:
-        """One transaction with all of `records`. Gives how many events they are, and how many of those were new."""
-        events = self._events(partition.topic, records)
-        route = self.routes[partition.topic]
+    async def _commit(self, batch: Sequence[Slice]) -> tuple[int, int]:
+        """One transaction with all of `batch`. Gives how many events they are, and how many of those were new."""
+        topic = batch[0].partition.topic
+        events = self._events(topic, [record for each in batch for record in each.records])
+        route = self.routes[topic]
 
         async def transaction(work: Work) -> int:
-            await self._fence(work, partition, at, records[-1])
+            await self._fence(work, batch)
             fresh = await self._unseen(work, events) if route.once else events
             if fresh:
                 await route.handler(fresh, work)
@@ -278,13 +327,13 @@ class Stream:
 
         return len(events), await self.database.retrying(transaction)
 
-    def _applied(
-        self, partition: TopicPartition, records: Sequence[ConsumerRecord], events: int, fresh: int, began: float
-    ) -> None:
-        self.progress.made(partition, records[-1].offset + 1, records[-1].timestamp)
-        self.dead_letters.went_well(len(records))
-        labels = (self.service, partition.topic.removeprefix(self.settings.prefix))
-        metrics.BATCH_RECORDS.labels(*labels).observe(len(records))
+    def _applied(self, batch: Sequence[Slice], events: int, fresh: int, began: float) -> None:
+        for each in batch:
+            self.progress.made(each.partition, each.following, each.records[-1].timestamp)
+        records = sum(len(each.records) for each in batch)
+        self.dead_letters.went_well(records)
+        labels = (self.service, batch[0].partition.topic.removeprefix(self.settings.prefix))
+        metrics.BATCH_RECORDS.labels(*labels).observe(records)
         metrics.BATCH_SECONDS.labels(*labels).observe(asyncio.get_running_loop().time() - began)
         metrics.APPLIED.labels(*labels).inc(fresh)
         metrics.DUPLICATES.labels(*labels).inc(events - fresh)
@@ -298,11 +347,12 @@ class Stream:
         except msgspec.DecodeError as error:
             raise Unreadable(str(error)) from error
 
-    async def _fence(self, work: Work, partition: TopicPartition, at: int, last: ConsumerRecord) -> None:
-        topic, number = partition.topic, partition.partition
-        if not await ledger.move(work, self.service, topic, number, expected=at, new=last.offset + 1):
+    async def _fence(self, work: Work, batch: Sequence[Slice]) -> None:
+        topic = batch[0].partition.topic
+        steps = {each.partition.partition: (each.at, each.following) for each in batch}
+        if not await ledger.move(work, self.service, topic, steps):
             metrics.FENCED.labels(self.service, topic.removeprefix(self.settings.prefix)).inc()
-            raise Fenced(f"{topic}/{number} is no longer at {at}")
+            raise Fenced(f"{topic}: a partition is no longer where it was believed to be ({steps})")
 
     async def _unseen(self, work: Work, events: Sequence[CloudEvent]) -> list[CloudEvent]:
         named: dict[bytes, CloudEvent] = {}
@@ -314,11 +364,12 @@ class Stream:
         new = await ledger.remember(work, list(named), self.clock())
         return [event for key, event in named.items() if key in new]
 
-    async def _put_aside(self, partition: TopicPartition, record: ConsumerRecord, at: int, error: Exception) -> None:
-        await self.dead_letters.put(record, partition.topic.removeprefix(self.settings.prefix), error)
+    async def _put_aside(self, one: Slice, error: Exception) -> None:
+        (record,) = one.records
+        await self.dead_letters.put(record, one.partition.topic.removeprefix(self.settings.prefix), error)
         async with self.database.begin() as work:
-            await self._fence(work, partition, at, record)
-        self.progress.made(partition, record.offset + 1, record.timestamp)
+            await self._fence(work, [one])
+        self.progress.made(one.partition, one.following, record.timestamp)
         self.dead_letters.count(error)
 
     async def _stored(self) -> Mapping[tuple[str, int], int]:

@@ -80,7 +80,9 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
 
         segments, counting = Segments(clock), Counting(clock)
         publications = Publications(clock, settings.time_zone)
-        profiles = Profiles(limits=settings.limits, zone=settings.time_zone, clock=clock)
+        profiles = Profiles(
+            limits=settings.limits, zone=settings.time_zone, clock=clock, scores_within=settings.scores_within
+        )
         current = Definitions(settings.time_zone)
         rulings = Rulings(profiles, clock)
         app.state.desk = Desk(
@@ -106,7 +108,13 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
         computed = ComputedFiller(filling=past, database=database)
         backlog = Backlog(publications=publications, database=database)
         keeper = Timekeeper(timekeeping=Timekeeping(months=settings.timeline_months, clock=clock), database=database)
-        publisher = Publisher(name="profiles", publish=out.publish, health=health)
+        publisher = Publisher(
+            name="profiles",
+            publish=out.publish,
+            health=health,
+            every=settings.publish_every,
+            full=settings.publish_batch,
+        )
         sweeper = Sweeper(sweeping=Sweeping(clock), database=database, batch=settings.fill_batch, told=publisher.nudge)
         counter = Counter(counting=counting, database=database)
         consumer = stream(

@@ -35,7 +35,12 @@ class Settings(ServiceSettings):
     # has a profile of its own, which nothing is linked to. What was linked before stays until `relink`.
     blocked: frozenset[str] = frozenset()
     # Profiles in one publication: larger is cheaper for each, and later for the first. Each takes an advisory lock.
-    publish_batch: int = Field(default=200, ge=1, le=2_000)
+    publish_batch: int = Field(default=500, ge=1, le=2_000)
+    # Seconds from one publication to the next, while less than a batch waits: what changes meanwhile is told together.
+    # It is the half of it, on average, that a change shows later.
+    publish_every: float = Field(default=0.05, ge=0)
+    # Seconds that new scores wait to be told: with what else changes meanwhile, and at the latest then.
+    scores_within: float = Field(default=0.5, ge=0)
     # Profiles marked in one transaction while a saved segment fills, or time passes; and how many may wait meanwhile.
     fill_batch: int = Field(default=1_000, ge=1)
     # Touchpoints of the past looked at in one transaction while a computed trait fills: some ten milliseconds.

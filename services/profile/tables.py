@@ -130,7 +130,8 @@ PROPOSAL = Table(
     Index("proposal_by_weight", "status", "weight", "id"),
 )
 
-# `marked_at`: since when it waits to be published. `membership`: a digest of what Kafka was last told of its members.
+# `marked_at`: from when on it waits to be published. `patient`: whether that lies ahead, and all that changed may wait
+# until then. `membership`: a digest of what Kafka was last told of its members.
 PROFILE = Table(
     "profile",
     METADATA,
@@ -138,6 +139,7 @@ PROFILE = Table(
     Column("version", BigInteger, nullable=False),
     Column("redirect", Uuid),
     Column("marked_at", _TIME),
+    Column("patient", Boolean, nullable=False, server_default=text("false")),
     Column("membership", LargeBinary),
     Index("profile_marked", "marked_at", postgresql_where=text("marked_at IS NOT NULL")),
 )

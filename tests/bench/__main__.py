@@ -18,7 +18,7 @@ import typer
 from aiokafka.errors import KafkaError
 from rich.console import Console
 
-from tests.bench import answers, flow, ingest, wrk
+from tests.bench import answers, flow, ingest, steps, wrk
 from tests.bench.load import Generator
 from tests.bench.rows import Row, megabytes, show
 from tests.bench.run import Run
@@ -55,6 +55,7 @@ MEASUREMENTS: Mapping[str, Measurement] = {
     "start": start,
     "batch": ingest.batched,
     "single": ingest.single,
+    "inside": steps.steps,
     "flow": flow.sustained,
     "latency": flow.latency,
     "decide": answers.decisions,

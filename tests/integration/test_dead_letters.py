@@ -13,7 +13,7 @@ from shared.clock import system_clock
 from shared.dead_letters import DeadLetterLimit
 from shared.events import encode
 from tests.builders import touchpoint
-from tests.integration.counting import POISON, QUICK, Counting, Handler, contacts, counting, running, stopped
+from tests.integration.counting import POISON, QUICK, Counting, Handler, contacts, counting, oracle, running, stopped
 from tests.servers import Servers
 from tests.waiting import until
 
@@ -62,6 +62,25 @@ async def test_the_batch_was_tried_as_one_and_then_in_halves(narrow: Counting) -
         await until(narrow.applied)
     assert handler.batches[0] == 1_000
     assert len(handler.batches) <= 2 * 10 + 1  # two for each halving of a thousand
+
+
+async def test_bad_records_of_several_partitions_that_were_read_together_are_put_aside_alone(
+    servers: Servers,
+) -> None:
+    async with counting(servers) as wide:
+        good = contacts(400)
+        bad = [
+            touchpoint(POISON, id=f"p-{number}", user=f"bad-{number}", received_at=system_clock())
+            for number in (1, 2, 3)
+        ]
+        positions = await wide.post(*good[:100], bad[0], *good[100:200], bad[1], bad[2], *good[200:])
+        expected = {(positions[index].partition, positions[index].offset) for index in (100, 201, 202)}
+        async with running(wide.stream(handler := Handler())):
+            await until(wide.applied)
+        assert len({position.partition for position in positions}) > 1
+        assert handler.batches[0] == 403  # one transaction for all of them
+        assert await wide.tally() == oracle([each for each in await wide.log() if POISON.encode() not in each.value])
+        assert {(letter.partition, letter.offset) for letter in await wide.dead()} == expected
 
 
 async def test_too_many_bad_records_stop_the_consumer_which_says_so_and_lives(narrow: Counting) -> None:

@@ -213,3 +213,21 @@ async def test_whoever_dies_in_between_the_last_state_of_everything_is_published
             await change()
             await until(all_shown)
         assert metric("failures", "first") + metric("failures", "second") > 0
+
+
+async def test_what_is_marked_between_two_rounds_shares_the_second() -> None:
+    rounds = Rounds([1, 1, 1])
+    mine = Publisher(name="paced", publish=rounds, health=Health(), idle=LONG, every=0.5, full=100)
+    async with publishing(mine):
+        await rounds.reached(1)
+        for _ in range(20):
+            mine.nudge()
+            await asyncio.sleep(0.01)
+        await rounds.reached(2)
+    assert rounds.at[1] - rounds.at[0] >= 0.45
+
+
+async def test_a_full_round_is_followed_at_once() -> None:
+    rounds = Rounds([100, 100, 100])
+    async with publishing(Publisher(name="full", publish=rounds, health=Health(), every=LONG, full=100)):
+        await rounds.reached(4)

@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 import pytest
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from sqlalchemy import text
 
 from shared.kafka import admin
-from shared.stream import Stream
+from shared.stream import Slice, Stream
 from tests.integration.counting import QUICK, Counting, Handler, contacts, counting, oracle, running
 from tests.servers import Servers
 from tests.waiting import until
@@ -124,10 +124,10 @@ class Hesitant(Stream):
         self.reader = consumer
         await super().seek(consumer)
 
-    async def _commit(self, partition: TopicPartition, records: Sequence[ConsumerRecord], at: int) -> tuple[int, int]:
+    async def _commit(self, batch: Sequence[Slice]) -> tuple[int, int]:
         self.in_hand.set()
         await self.go_on.wait()
-        return await super()._commit(partition, records, at)
+        return await super()._commit(batch)
 
 
 async def test_what_was_in_hand_during_a_rebalance_is_not_applied_on_top_of_what_others_did(narrow: Counting) -> None:

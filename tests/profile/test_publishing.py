@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC
+from datetime import UTC, timedelta
 
 import pytest
 
@@ -12,33 +12,56 @@ from services.profile.domain.identity import profile_id
 from services.profile.publisher import ProfilePublisher
 from services.profile.service.absorbing import Profiles
 from services.profile.service.publishing import Publications
+from services.profile.store import profiles
 from services.profile.store.profiles import Claimed
 from shared import topics
 from shared.db import Database
-from shared.events import Identified, Profiled, Signalled, Touchpoint
+from shared.events import Engagement, Identified, Profiled, Scored, Signalled, Touchpoint, Valuation
 from shared.health import Health
 from shared.identifiers import Identifier
 from shared.kafka import Kafka
-from tests.builders import after
 from tests.profile.lives import LIMITS, identify, page
-from tests.profile.service import make_topics, read
+from tests.profile.service import Hands, make_topics, read
 from tests.servers import Installation, Servers
+
+WITHIN = 0.5
 
 
 class Office:
     """The publisher beside a consumer, each called by hand."""
 
-    def __init__(self, installation: Installation, database: Database, kafka: Kafka) -> None:
+    def __init__(
+        self, installation: Installation, database: Database, kafka: Kafka, *, scores_within: float = 0.0
+    ) -> None:
         self.installation = installation
         self.database = database
-        self.publications = Publications(lambda: after(days=1))
-        self.profiles = Profiles(limits=LIMITS, zone=UTC, clock=lambda: after(days=1))
+        self.hands = Hands()
+        self.publications = Publications(self.hands)
+        self.profiles = Profiles(limits=LIMITS, zone=UTC, clock=self.hands, scores_within=scores_within)
         self.out = ProfilePublisher(
-            publications=self.publications, database=database, kafka=kafka, batch=100, clock=lambda: after(days=1)
+            publications=self.publications, database=database, kafka=kafka, batch=100, clock=self.hands
         )
 
     async def absorb(self, *batch: Touchpoint) -> None:
         await self.database.retrying(lambda work: self.profiles.absorb(batch, work))
+
+    async def score(self, user: str, engagement: float) -> None:
+        """Take in a score, as scoring gives it."""
+        found = Engagement(score=engagement, positive=1, negative=0)
+        valuation = Valuation(profile_id=id_of(user), version=1, as_of=self.hands.now, engagement=found)
+        event = Scored(id=user, source="scoring", time=self.hands.now, data=valuation)
+        await self.database.retrying(lambda work: self.profiles.keep_scores([event], work))
+
+    async def absorbed(self, user: str) -> int:
+        """The version that somebody waits for who wants to see what has been absorbed."""
+        found = await self.database.glance(lambda work: profiles.find(work, Identifier("user_id", user)))
+        assert found is not None
+        return found.version
+
+    async def scores(self, user: str) -> list[float | None]:
+        """Each engagement that was told."""
+        views = await read(self.installation.kafka, topics.PROFILES, Profiled, id_of(user))
+        return [None if each.data.scores is None else each.data.scores.engagement for each in views]
 
     async def claimed(self) -> list[Claimed]:
         """What could be claimed right now."""
@@ -63,6 +86,13 @@ async def office(servers: Servers) -> AsyncIterator[Office]:
             Database.open(installation.database("profile")) as database,
         ):
             yield Office(installation, database, kafka)
+
+
+@pytest.fixture
+async def patient(office: Office) -> AsyncIterator[Office]:
+    """The same, where new scores may wait."""
+    async with Kafka.open(office.installation.kafka, Health()) as kafka:
+        yield Office(office.installation, office.database, kafka, scores_within=WITHIN)
 
 
 async def test_a_burst_becomes_one_message(office: Office) -> None:
@@ -133,3 +163,35 @@ async def test_a_membership_is_told_only_when_it_changes(office: Office) -> None
     await office.out.publish()
     assert await memberships() == [(1, ["user_id:member"]), (4, ["anonymous_id:their phone", "user_id:member"])]
     assert await office.versions("member") == [1, 2, 3, 4]
+
+
+# --- what may wait ---------------------------------------------------------------------------------------------------
+
+
+async def test_new_scores_wait_a_little_and_are_told_with_what_a_touchpoint_changes(patient: Office) -> None:
+    await patient.absorb(page("s1", user="scored"))
+    await patient.out.publish()
+    await patient.score("scored", 40.0)
+    assert await patient.out.publish() == 0  # they wait
+    assert await patient.absorbed("scored") == 1  # and nobody who asks for what touchpoints did waits for them
+    await patient.absorb(page("s2", 1, user="scored"))
+    assert await patient.absorbed("scored") == 3
+    assert await patient.out.publish() == 1  # told at once, with the scores
+    assert await patient.scores("scored") == [None, 40.0]
+
+
+async def test_scores_that_nothing_else_comes_with_are_told_in_the_end(patient: Office) -> None:
+    await patient.absorb(page("e1", user="alone"))
+    await patient.out.publish()
+    await patient.score("alone", 41.0)
+    patient.hands.now += timedelta(seconds=WITHIN)
+    assert await patient.out.publish() == 1
+    assert await patient.scores("alone") == [None, 41.0]
+
+
+async def test_scores_do_not_hold_up_what_a_touchpoint_changed_before(patient: Office) -> None:
+    await patient.absorb(page("h1", user="held"))
+    await patient.score("held", 42.0)
+    assert await patient.absorbed("held") == 2
+    assert await patient.out.publish() == 1
+    assert await patient.scores("held") == [42.0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -19,7 +20,9 @@ from shared.rules import (
     Unknown,
     compile_expression,
     compile_rule,
+    first_holding,
     holding,
+    ladder,
     results,
 )
 
@@ -410,3 +413,21 @@ def test_an_event_comes_back_as_it_was(event: dict[str, Any]) -> None:
 )
 def test_no_event_whatever_raises(event: dict[str, Any], text: str) -> None:
     result(text, event)
+
+
+def first(texts: Mapping[str, str], facts: Mapping[str, Any]) -> str | None:
+    return first_holding(ladder(texts, variables=PROFILE_VARIABLES, path="steps"), facts)
+
+
+@given(
+    texts=st.lists(st.sampled_from(["true", "false", "traits.a > 1", "traits.b", "scores.x > 1.0 || traits.a > 1"])),
+    facts=st.fixed_dictionaries({"traits": st.dictionaries(st.sampled_from("ab"), st.sampled_from([0, 2, True, "x"]))}),
+)
+def test_of_rules_in_order_the_first_that_holds_counts_and_an_unknown_one_does_not(
+    texts: list[str], facts: dict[str, Any]
+) -> None:
+    named = {f"rule {number}": text for number, text in enumerate(texts)}
+    whole = {**facts, "scores": {}}
+    rules = {name: compile_rule(text, variables=PROFILE_VARIABLES) for name, text in named.items()}
+    held = [name for name, holds in holding(rules, whole).items() if holds]
+    assert first(named, whole) == (held[0] if held else None)

@@ -44,6 +44,10 @@ class Desk:
         """`use` in one transaction."""
         return await self.database.retrying(use)
 
+    async def glance(self, use: Callable[[Work], Awaitable[T]]) -> T:
+        """`use`, which only reads, in no transaction."""
+        return await self.database.glance(use)
+
 
 def _desk(request: Request) -> Desk:
     """The application's, since it started."""

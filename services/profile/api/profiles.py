@@ -91,7 +91,7 @@ async def _shown(desk: Desk, identifier: Identifier, position: dict[int, int]) -
     deadline = time() + desk.patience
     wanted: int | None = None
     while time() < deadline:
-        sight = await desk.run(lambda work: desk.reading.look(identifier, position, work))
+        sight = await desk.glance(lambda work: desk.reading.look(identifier, position, work))
         if sight is not None:
             wanted = sight.wanted if wanted is None else wanted
             if sight.version >= wanted:

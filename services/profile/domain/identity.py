@@ -14,6 +14,7 @@ Values that name nobody (`null`, `0000`, `anonymous`) are blocked: they link not
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any, Literal
 from uuid import UUID, uuid5
 
@@ -36,6 +37,7 @@ LONGEST = 512
 """Characters of a claimed value; a longer one is no email, phone or id, and would not fit into an index."""
 
 
+@lru_cache(maxsize=16_384)  # each is asked for several times while somebody new is placed
 def profile_id(name: Identifier) -> str:
     """The id of the profile that `name` names."""
     return str(uuid5(NAMESPACE, str(name)))
@@ -44,7 +46,7 @@ def profile_id(name: Identifier) -> str:
 # --- statements ------------------------------------------------------------------------------------------------------
 
 
-class Edge(msgspec.Struct, frozen=True, order=True):
+class Edge(msgspec.Struct, frozen=True, order=True, cache_hash=True):
     """A statement that `member` belongs to `owner`."""
 
     kind: Literal["seen", "login", "claim", "alias", "merge"]

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from services.profile.domain.view import Facts
-from shared.rules import Rule, compile_rule, holding
+from shared.rules import Ladder, Rule, first_holding, ladder
 
 VARIABLES = ("traits", "computed", "scores", "consent", "channels", "now")
 """What stages are decided by. Not by segments: those may ask for the stage."""
@@ -24,7 +24,8 @@ STAGES: Mapping[str, str] = {
     "onboard": 'computed.order_count == 1 && computed.first_order_at > now - duration("2160h")',
     # Half a year without an order, or likely not to return: somebody to be won again.
     "renew": """
-        computed.order_count > 0 && (computed.last_order_at < now - duration("4380h") || scores.churn_risk > 0.8)
+        computed.order_count > 0 && (computed.last_order_at < now - duration("4380h")
+            || has(scores.churn_risk) && scores.churn_risk > 0.8)
     """,
     # A customer, and all is well.
     "maintain": "computed.order_count > 0",
@@ -35,11 +36,16 @@ STAGES: Mapping[str, str] = {
 
 def stage(facts: Facts) -> str:
     """The name of the stage that the person with these `facts` is in."""
-    held = holding(rules(), facts)
-    return next(name for name in STAGES if held[name])
+    name = first_holding(_ladder(), facts)
+    assert name is not None  # noqa: S101 - the last one always holds
+    return name
+
+
+def rules() -> Mapping[str, Rule]:
+    """The stages' rules, in their order."""
+    return _ladder().rules
 
 
 @cache
-def rules() -> Mapping[str, Rule]:
-    """The stages' rules, in their order."""
-    return {name: compile_rule(text, variables=VARIABLES, path=f"stages.{name}") for name, text in STAGES.items()}
+def _ladder() -> Ladder:
+    return ladder(STAGES, variables=VARIABLES, path="stages")

@@ -16,9 +16,9 @@ class When(msgspec.Struct, frozen=True, order=True, array_like=True):
 
 def earliest(*sides: When | None) -> When | None:
     """The first of those that are there; None where none is."""
-    return min((side for side in sides if side is not None), default=None)
+    return min([side for side in sides if side is not None], default=None)
 
 
 def latest(*sides: When | None) -> When | None:
     """The last of those that are there; None where none is."""
-    return max((side for side in sides if side is not None), default=None)
+    return max([side for side in sides if side is not None], default=None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
 
 from services.profile import metrics
 from services.profile.domain import fragment, graph, identity, linking
@@ -30,13 +30,18 @@ from shared.identifiers import Identifier
 
 
 class Profiles:
-    """What can be done to profiles. `zone` is where the account's calendar is."""
+    """What can be done to profiles. `zone` is where the account's calendar is.
 
-    def __init__(self, *, limits: graph.Limits, zone: tzinfo, clock: Clock) -> None:
+    `scores_within`: how many seconds new scores may wait to be told. Most come right after the touchpoint that they are
+    from: telling each at once would tell every profile twice.
+    """
+
+    def __init__(self, *, limits: graph.Limits, zone: tzinfo, clock: Clock, scores_within: float = 0.0) -> None:
         self.limits = limits
         self.zone = zone
         self.clock = clock
         self.definitions = Definitions(zone)
+        self.scores_within = timedelta(seconds=scores_within)
 
     async def absorb(self, batch: Sequence[Touchpoint], work: Work) -> None:
         """Bring a batch's touchpoints, each seen for the first time, into the view."""
@@ -71,7 +76,7 @@ class Profiles:
             if valuation.profile_id not in newest or newest[valuation.profile_id].version < valuation.version:
                 newest[valuation.profile_id] = valuation
         changed = await scores.keep(work, {profile_id: _shown(each) for profile_id, each in newest.items()})
-        await profiles.mark(work, changed, self.clock())
+        await profiles.mark_later(work, changed, self.clock() + self.scores_within)
 
     async def _relate(self, work: Work, heard: Heard, known: Places, owners: Collection[Identifier]) -> None:
         """Settle whose each identifier is, after what was heard; and mark the profiles of `owners`."""

@@ -35,12 +35,16 @@ TURN = 20
 
 @dataclass(frozen=True)
 class Told:
-    """What was written and is to be sent. `memberships`: only those that Kafka was not told before."""
+    """What was written and is to be sent. `memberships`: only those that Kafka was not told before.
+
+    `digests`: what stands for the membership of each of `publications`.
+    """
 
     publications: Sequence[Publication]
     memberships: Sequence[Membership]
     signals: Sequence[Row[Any]]
     at: datetime
+    digests: Sequence[bytes]
 
 
 class Publications:
@@ -52,7 +56,7 @@ class Publications:
 
     async def claim(self, limit: int, claim: Work) -> list[Claimed]:
         """Profiles to publish, nobody else's while `claim` lasts."""
-        return await profiles.claim(claim, limit)
+        return await profiles.claim(claim, limit, self.clock())
 
     async def write(self, claimed: Sequence[Claimed], work: Work) -> Told:
         """Fold what is known of the claimed profiles, and write their views, segments and signals."""
@@ -74,26 +78,27 @@ class Publications:
         await counts.add(work, moved, hour_of(now))
         await segments.put_signals(work, [signal for each in publications for signal in each.signals])
         metrics.UNKNOWN.inc(sum(each.unknown for each in publications))
-        pairs = zip(publications, (digest for _, digest in everything), strict=True)
+        digests = [digest(each.membership) for each in publications]
+        changed = [now_told != told for now_told, (_, told) in zip(digests, everything, strict=True)]
         return Told(
             publications,
-            [each.membership for each, told in pairs if digest(each.membership) != told],
+            [each.membership for each, is_new in zip(publications, changed, strict=True) if is_new],
             await segments.signals(work, list(before)),
             now,
+            digests,
         )
 
     async def confirm(self, told: Told, claim: Work) -> None:
         """Kafka has it all: unmark what has not changed meanwhile, and let go of the signals."""
-        await profiles.clear(
-            claim, [(each.view.profile_id, each.view.version, digest(each.membership)) for each in told.publications]
-        )
+        pairs = zip(told.publications, told.digests, strict=True)
+        await profiles.clear(claim, [(each.view.profile_id, each.view.version, told_of) for each, told_of in pairs])
         await segments.drop_signals(claim, told.signals)
 
     async def measure(self, work: Work) -> None:
         """Show how much waits, and for how long."""
         waiting, since = await profiles.backlog(work)
         metrics.BACKLOG.set(waiting)
-        metrics.OLDEST.set((self.clock() - since).total_seconds() if since else 0)
+        metrics.OLDEST.set(max(0.0, (self.clock() - since).total_seconds()) if since else 0)
 
 
 async def _decided(

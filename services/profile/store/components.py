@@ -93,7 +93,7 @@ class _Walk:
         """Find the profiles of `frontier`, and all that they own or are aliases of."""
         walked: set[str | None] = {None}
         while frontier:
-            around = placed(await self.work.execute(AROUND, keys(frontier)), self.found)
+            around = placed((await self.work.execute(AROUND, keys(frontier))).all(), self.found)
             self.found |= around
             walked |= {self.found[each].profile_id for each in frontier if each in self.found}
             # Of a profile that was walked everybody is found, and with them all that they own or are aliases of.
@@ -109,7 +109,7 @@ class _Walk:
         owners = keys(key for key in self.found if key.kind in NAMED)
         wanted = {"kinds": kinds, "limits": [self.limits.of(kind) for kind in kinds]}
         owned = {"owner_kinds": owners["kinds"], "owner_values": owners["values"]}
-        return placed(await self.work.execute(CLAIMANTS, {**owned, **wanted}), self.found)
+        return placed((await self.work.execute(CLAIMANTS, {**owned, **wanted})).all(), self.found)
 
     async def _ruled(self) -> set[Identifier]:
         """Those not found yet that rulings on the ones found lead to: the other of the pair, and further claimants."""

@@ -36,7 +36,7 @@ _encoder = msgspec.json.Encoder(order="deterministic")
 
 async def add(work: Work, additions: Mapping[Identifier, Fragment]) -> None:
     """Fold `additions` into the stored fragments."""
-    begun = {Identifier(*row) for row in await work.execute(BEGIN, _rows(additions))}
+    begun = {Identifier(*row) for row in (await work.execute(BEGIN, _rows(additions))).all()}
     if rest := additions.keys() - begun:
         await work.execute(
             PUT, _rows({key: fold([old, additions[key]]) for key, old in (await _lock(work, rest)).items()})
@@ -50,7 +50,8 @@ def decoded(state: str) -> Fragment:
 
 async def _lock(work: Work, wanted: Iterable[Identifier]) -> dict[Identifier, Fragment]:
     keys = {"kinds": [key.kind for key in wanted], "values": [key.value for key in wanted]}
-    return {Identifier(row.kind, row.value): decoded(row.state) for row in await work.execute(LOCK, keys)}
+    rows = (await work.execute(LOCK, keys)).all()  # all at once: row by row costs ten times as much
+    return {Identifier(kind, value): decoded(state) for kind, value, state in rows}
 
 
 def _rows(fragments: Mapping[Identifier, Fragment]) -> dict[str, list[Any]]:

@@ -81,19 +81,19 @@ Places = dict[Identifier, Placed]
 
 async def find(work: Work, wanted: Iterable[Identifier]) -> Places:
     """What is known of those of `wanted` that are known."""
-    return placed(await work.execute(FIND, keys(wanted)))
+    return placed((await work.execute(FIND, keys(wanted))).all())
 
 
 async def profiles_of(work: Work, wanted: Iterable[Identifier]) -> set[str]:
     """The profiles that `wanted` are in."""
-    return {str(id) for id in (await work.execute(PROFILES_OF, keys(wanted))).scalars()}
+    return {str(id) for id in (await work.execute(PROFILES_OF, keys(wanted))).scalars().all()}
 
 
 async def add(work: Work, additions: Standings) -> None:
     """Fold `additions` into what is known. Their rows stay locked: whoever says something about them next waits."""
-    begun = {Identifier(*row) for row in await work.execute(BEGIN, _rows(additions))}
+    begun = {Identifier(*row) for row in (await work.execute(BEGIN, _rows(additions))).all()}
     if rest := additions.keys() - begun:
-        before = placed(await work.execute(LOCK, keys(rest)))
+        before = placed((await work.execute(LOCK, keys(rest))).all())
         await work.execute(PUT, _rows({key: fold(old.standing, additions[key]) for key, old in before.items()}))
 
 
@@ -117,7 +117,7 @@ async def put_edges(work: Work, statements: Statements) -> dict[Edge, bool]:
             "ids": [when.touchpoint_id for _, when in rows],
         },
     )
-    return {edge_of(row): row.is_new for row in answer}
+    return {edge_of(row): row.is_new for row in answer.all()}
 
 
 async def move(work: Work, places: Mapping[Identifier, tuple[str | None, int]]) -> None:

@@ -50,10 +50,10 @@ NONE_DEFINED = Defined()
 async def known(work: Work, ids: Sequence[str], defined: Defined = NONE_DEFINED) -> list[tuple[Known, bytes | None]]:
     """All that is known of these profiles, each with the digest of the membership that Kafka was last told."""
     segments: defaultdict[UUID, list[Entered]] = defaultdict(list)
-    for row in await work.execute(SEGMENTS, {"ids": ids}):
+    for row in (await work.execute(SEGMENTS, {"ids": ids})).all():
         segments[row.profile_id].append(Entered(row.segment_id, row.since))
     profiles: defaultdict[UUID, list[Row[Any]]] = defaultdict(list)
-    for row in await work.execute(PROFILES, {"ids": ids, "computed": bool(defined.shown)}):
+    for row in (await work.execute(PROFILES, {"ids": ids, "computed": bool(defined.shown)})).all():
         profiles[row.profile_id].append(row)
     return [(_known(rows, segments[id], defined), rows[0].membership) for id, rows in profiles.items()]
 

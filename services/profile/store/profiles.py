@@ -28,9 +28,19 @@ MARK = text("""
         SELECT profile_id FROM profile WHERE profile_id = ANY(CAST(:ids AS uuid[]))
         ORDER BY profile_id FOR NO KEY UPDATE
     )
-    UPDATE profile SET version = version + 1, marked_at = coalesce(marked_at, :now)
+    UPDATE profile SET version = version + 1, marked_at = least(marked_at, :now), patient = false
     FROM locked WHERE profile.profile_id = locked.profile_id
     RETURNING profile.profile_id, version
+""")
+# A profile that is marked for something else is told of both together, as soon as for the other.
+MARK_LATER = text("""
+    WITH locked AS (
+        SELECT profile_id FROM profile WHERE profile_id = ANY(CAST(:ids AS uuid[]))
+        ORDER BY profile_id FOR NO KEY UPDATE
+    )
+    UPDATE profile
+    SET version = version + 1, marked_at = least(marked_at, :until), patient = patient OR marked_at IS NULL
+    FROM locked WHERE profile.profile_id = locked.profile_id
 """)
 SETTLE = text("""
     UPDATE profile SET version = new.version, redirect = new.redirect
@@ -43,7 +53,7 @@ SETTLE = text("""
 CLAIM = text("""
     WITH waiting AS MATERIALIZED (
         SELECT profile_id, version, marked_at FROM profile
-        WHERE marked_at IS NOT NULL ORDER BY marked_at LIMIT 10 * :limit
+        WHERE marked_at <= :now ORDER BY marked_at LIMIT 10 * :limit
     ), claimed AS MATERIALIZED (
         SELECT * FROM waiting WHERE pg_try_advisory_xact_lock(hashtextextended(profile_id::text, 8002)) LIMIT :limit
     )
@@ -77,13 +87,14 @@ CLEAR = text("""
 BACKLOG = text("SELECT count(*), min(marked_at) FROM profile WHERE marked_at IS NOT NULL")
 WAITING = text("SELECT count(*) FROM (SELECT FROM profile WHERE marked_at IS NOT NULL LIMIT :most) AS marked")
 BY_IDENTIFIER = text("""
-    SELECT profile.profile_id, profile.version, identifier.joined,
+    SELECT profile.profile_id, CASE WHEN profile.patient THEN identifier.joined ELSE profile.version END,
+        identifier.joined,
         view.version AS shown, CAST(view.body AS text) AS body
     FROM identifier JOIN profile USING (profile_id) LEFT JOIN view USING (profile_id)
     WHERE identifier.kind = :kind AND identifier.value = :value
 """)
 BY_ID = text("""
-    SELECT profile.profile_id, profile.version, 1 AS joined,
+    SELECT profile.profile_id, CASE WHEN profile.patient THEN 1 ELSE profile.version END, 1 AS joined,
         view.version AS shown, CAST(view.body AS text) AS body
     FROM profile AS asked
     JOIN profile ON profile.profile_id = coalesce(asked.redirect, asked.profile_id)
@@ -107,7 +118,9 @@ class Claimed(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A profile as a reader finds it: its version, the version from which the identifier asked for shows; the view."""
+    """A profile as a reader finds it: the version of its last change that somebody may wait for (not of one that is
+    itself told later); the version from which the identifier asked for shows; the view.
+    """
 
     profile_id: str
     version: int
@@ -121,7 +134,7 @@ async def create(work: Work, ids: Collection[str], now: datetime) -> dict[str, i
     if not ids:
         return {}
     rows = await work.execute(CREATE, {"ids": sorted(ids), "now": now})
-    return {str(row.profile_id): 1 for row in rows}
+    return {str(row.profile_id): 1 for row in rows.all()}
 
 
 async def mark(work: Work, ids: Collection[str], now: datetime) -> dict[str, int]:
@@ -129,7 +142,13 @@ async def mark(work: Work, ids: Collection[str], now: datetime) -> dict[str, int
     if not ids:
         return {}
     rows = await work.execute(MARK, {"ids": sorted(ids), "now": now})
-    return {str(row.profile_id): row.version for row in rows}
+    return {str(profile_id): version for profile_id, version in rows.all()}
+
+
+async def mark_later(work: Work, ids: Collection[str], until: datetime) -> None:
+    """Mark those of `ids` that exist, each with its next version, to be published at `until`, if not sooner."""
+    if ids:
+        await work.execute(MARK_LATER, {"ids": sorted(ids), "until": until})
 
 
 async def settle(work: Work, profiles: Mapping[str, Settled]) -> None:
@@ -147,10 +166,10 @@ async def settle(work: Work, profiles: Mapping[str, Settled]) -> None:
     )
 
 
-async def claim(work: Work, limit: int) -> list[Claimed]:
-    """Some marked profiles, the longest waiting first, that are nobody else's to publish while `work` lasts."""
-    rows = await work.execute(CLAIM, {"limit": limit})
-    return [Claimed(str(row.profile_id), row.version, row.marked_at, row.written) for row in rows]
+async def claim(work: Work, limit: int, now: datetime) -> list[Claimed]:
+    """Some profiles that wait to be published, the longest waiting first, nobody else's while `work` lasts."""
+    rows = await work.execute(CLAIM, {"limit": limit, "now": now})
+    return [Claimed(str(row.profile_id), row.version, row.marked_at, row.written) for row in rows.all()]
 
 
 async def write(work: Work, publications: Iterable[Publication]) -> None:

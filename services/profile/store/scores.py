@@ -39,4 +39,4 @@ async def keep(work: Work, scores: Mapping[str, ShownScores]) -> set[str]:
             "churn_risks": [shown.churn_risk for _, shown in rows],
         },
     )
-    return {str(id) for id in changed.scalars()}
+    return {str(id) for id in changed.scalars().all()}

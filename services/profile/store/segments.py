@@ -81,7 +81,7 @@ DROP_SIGNALS = text("""
 
 async def rules(work: Work) -> dict[str, str]:
     """The text of every segment's rule."""
-    return {row.id: row.rule for row in await work.execute(ALL)}
+    return {row.id: row.rule for row in (await work.execute(ALL)).all()}
 
 
 async def find(work: Work, segment_id: str) -> Row[Any] | None:
@@ -175,7 +175,7 @@ async def put_signals(work: Work, signals: Sequence[Signalled]) -> None:
 
 async def signals(work: Work, profile_ids: Sequence[str]) -> list[Row[Any]]:
     """The signals of these profiles that Kafka does not have yet, those of earlier attempts included."""
-    return list(await work.execute(SIGNALS, {"ids": profile_ids}))
+    return list((await work.execute(SIGNALS, {"ids": profile_ids})).all())
 
 
 async def drop_signals(work: Work, sent: Sequence[Row[Any]]) -> None:
