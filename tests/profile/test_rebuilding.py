@@ -75,7 +75,8 @@ async def test_what_is_made_anew_is_the_same_bytes(servers: Servers, life: list[
         await small.define(**COMPUTED)
         await small.tell_in_any_order([*life, *COMPANY], random)
         served = await small.facts()
-        assert all(served.values())
+        assert served["computed_part"]
+        assert served["group_fragment"]
         assert await small.rebuild(dry_run=True) == EQUAL
 
         await small.run(*(f"DELETE FROM {name}" for name in served))

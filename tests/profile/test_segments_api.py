@@ -430,7 +430,7 @@ async def test_a_day_that_leaves_its_window_changes_view_and_segment_with_no_eve
     counted = {"name": "Views of two days", "event": "Viewed", "aggregate": "count", "window_days": 2}
     assert (await service.send("PUT", "/v1/computed/tm_views", json=counted)).status_code == 200
     await save(service, "tm-lookers", "computed.tm_views >= 2")
-    twice = [touchpoint("Viewed", user="tw-u", at=service.hands.now) for _ in range(2)]
+    twice = [touchpoint("Viewed", id=f"tw-{number}", user="tw-u", at=service.hands.now) for number in range(2)]
     await service.shows("user_id:tw-u", *twice)
     seen = await service.becomes("user_id:tw-u", "computed.tm_views", 2)
     preview = await service.send("POST", "/v1/segments/preview", json={"rule": "computed.tm_views >= 2"})
