@@ -130,6 +130,13 @@ async def test_what_changes_while_it_is_sent_stays_marked(office: Office) -> Non
     assert await office.versions("changes") == [2]
 
 
+async def test_what_a_process_marked_whose_clock_is_fast_is_published_at_once(office: Office) -> None:
+    await office.absorb(page("fc1", user="fast-clock"))
+    async with office.database.begin() as work:
+        await work.exec_driver_sql("UPDATE profile SET marked_at = marked_at + interval '1 hour' WHERE NOT patient")
+    assert await office.out.publish() == 1
+
+
 async def test_a_consumer_does_not_wait_for_the_publisher(office: Office) -> None:
     await office.absorb(page("w1", user="waits"))
     async with office.database.begin() as claim:
