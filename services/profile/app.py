@@ -6,8 +6,9 @@ connects when it is first used; then the use cases; then the loops, which end be
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 
@@ -76,68 +77,97 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
     """Everything that the service is made of, while the block lasts."""
     async with Kafka.open(settings.kafka, health) as kafka, Database.open(settings.database) as database:
         await kafka.require((topics.TOUCHPOINTS, topics.SCORES, topics.KEYS, *topics.given_by(SERVICE)))
-        app.state.keyring = keyring = Keyring(settings.secret_key, clock)
+        made = _Made(settings, kafka, database, health, clock)
+        app.state.keyring = made.keyring
+        app.state.desk = made.desk()
+        async with background(app, *made.stream_and_publications(), *made.upkeep()):
+            yield
 
-        segments, counting = Segments(clock), Counting(clock)
-        publications = Publications(clock, settings.time_zone)
-        profiles = Profiles(
+
+class _Made:
+    """The use cases, what answers with them, and the loops that run them."""
+
+    def __init__(self, settings: Settings, kafka: Kafka, database: Database, health: Health, clock: Clock) -> None:
+        self.settings = settings
+        self.kafka = kafka
+        self.database = database
+        self.health = health
+        self.clock = clock
+        self.keyring = Keyring(settings.secret_key, clock)
+        self.profiles = Profiles(
             limits=settings.limits, zone=settings.time_zone, clock=clock, scores_within=settings.scores_within
         )
-        current = Definitions(settings.time_zone)
-        rulings = Rulings(profiles, clock)
-        app.state.desk = Desk(
-            database=database,
-            reading=Reading(consumer=SERVICE, topic=settings.kafka.prefix + topics.TOUCHPOINTS.name),
-            explaining=Explaining(settings.limits),
+        self.publications = Publications(clock, settings.time_zone)
+        self.definitions = Definitions(settings.time_zone)
+        self.segments = Segments(clock)
+        self.counting = Counting(clock)
+        self.keeper = Timekeeper(
+            timekeeping=Timekeeping(months=settings.timeline_months, clock=clock), database=database
+        )
+        self.publisher = self._publisher()
+
+    def desk(self) -> Desk:
+        """What every route has at hand."""
+        rulings = Rulings(self.profiles, self.clock)
+        return Desk(
+            database=self.database,
+            reading=Reading(consumer=SERVICE, topic=self.settings.kafka.prefix + topics.TOUCHPOINTS.name),
+            explaining=Explaining(self.settings.limits),
             rulings=rulings,
-            proposals=Proposals(rulings, clock),
-            segments=segments,
+            proposals=Proposals(rulings, self.clock),
+            segments=self.segments,
             groups=Groups(),
             traits=TraitHistory(),
-            previewing=Previewing(current, clock),
-            counting=counting,
-            defining=Defining(current, clock),
-            patience=settings.patience,
+            previewing=Previewing(self.definitions, self.clock),
+            counting=self.counting,
+            defining=Defining(self.definitions, self.clock),
+            patience=self.settings.patience,
         )
 
+    def stream_and_publications(self) -> Iterator[Coroutine[Any, Any, None]]:
+        """Kafka in and out."""
+        yield stream(
+            settings=self.settings.kafka,
+            profiles=self.profiles,
+            prepare=self.keeper.prepare,
+            database=self.database,
+            kafka=self.kafka,
+            health=self.health,
+            clock=self.clock,
+            after_commit=self.publisher.nudge,
+        ).run()
+        yield self.publisher.run()
+        yield KeyReader(service=SERVICE, settings=self.settings.kafka, keyring=self.keyring, health=self.health).run()
+
+    def upkeep(self) -> Iterator[Coroutine[Any, Any, None]]:
+        """What is done a step at a time, with how many seconds of rest when there is nothing to do."""
+        marks = self.settings.fill_batch
+        filler = SegmentFiller(segments=self.segments, database=self.database, batch=marks)
+        past = Filling(self.definitions, self.clock, batch=self.settings.past_batch, marks=marks)
+        sweeper = Sweeper(sweeping=Sweeping(self.clock), database=self.database, batch=marks, told=self.publisher.nudge)
+        for name, step, idle in (
+            ("segments", filler.fill, 0.2),
+            ("deleted segments", filler.empty, 1.0),
+            ("due", sweeper.sweep, 0.25),
+            ("counts", Counter(counting=self.counting, database=self.database).count, 10.0),
+            ("computed", ComputedFiller(filling=past, database=self.database).fill, 0.5),
+            ("backlog", Backlog(publications=self.publications, database=self.database).look, 1.0),
+            ("timeline", self.keeper.step, 10.0),
+        ):
+            yield Publisher(name=name, publish=step, health=self.health, idle=idle).run()
+
+    def _publisher(self) -> Publisher:
         out = ProfilePublisher(
-            publications=publications, database=database, kafka=kafka, batch=settings.publish_batch, clock=clock
+            publications=self.publications,
+            database=self.database,
+            kafka=self.kafka,
+            batch=self.settings.publish_batch,
+            clock=self.clock,
         )
-        filler = SegmentFiller(segments=segments, database=database, batch=settings.fill_batch)
-        past = Filling(current, clock, batch=settings.past_batch, marks=settings.fill_batch)
-        computed = ComputedFiller(filling=past, database=database)
-        backlog = Backlog(publications=publications, database=database)
-        keeper = Timekeeper(timekeeping=Timekeeping(months=settings.timeline_months, clock=clock), database=database)
-        publisher = Publisher(
+        return Publisher(
             name="profiles",
             publish=out.publish,
-            health=health,
-            every=settings.publish_every,
-            full=settings.publish_batch,
+            health=self.health,
+            every=self.settings.publish_every,
+            full=self.settings.publish_batch,
         )
-        sweeper = Sweeper(sweeping=Sweeping(clock), database=database, batch=settings.fill_batch, told=publisher.nudge)
-        counter = Counter(counting=counting, database=database)
-        consumer = stream(
-            settings=settings.kafka,
-            profiles=profiles,
-            prepare=keeper.prepare,
-            database=database,
-            kafka=kafka,
-            health=health,
-            clock=clock,
-            after_commit=publisher.nudge,
-        )
-        async with background(
-            app,
-            consumer.run(),
-            publisher.run(),
-            KeyReader(service=SERVICE, settings=settings.kafka, keyring=keyring, health=health).run(),
-            Publisher(name="segments", publish=filler.fill, health=health).run(),
-            Publisher(name="deleted segments", publish=filler.empty, health=health, idle=1.0).run(),
-            Publisher(name="due", publish=sweeper.sweep, health=health, idle=0.25).run(),
-            Publisher(name="counts", publish=counter.count, health=health, idle=10.0).run(),
-            Publisher(name="computed", publish=computed.fill, health=health, idle=0.5).run(),
-            Publisher(name="backlog", publish=backlog.look, health=health, idle=1.0).run(),
-            Publisher(name="timeline", publish=keeper.step, health=health, idle=10.0).run(),
-        ):
-            yield
