@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 from fastapi import FastAPI
 
@@ -101,7 +102,12 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
         )
 
         out = ProfilePublisher(
-            publications=publications, database=database, kafka=kafka, batch=settings.publish_batch, clock=clock
+            publications=publications,
+            database=database,
+            kafka=kafka,
+            batch=settings.publish_batch,
+            clock=clock,
+            longest_hold=timedelta(seconds=settings.publish_hold),
         )
         filler = SegmentFiller(segments=segments, database=database, batch=settings.fill_batch)
         past = Filling(current, clock, batch=settings.past_batch, marks=settings.fill_batch)

@@ -85,7 +85,11 @@ def folded(rows: Iterable[Sequence[Any]], shown: Sequence[Definition]) -> list[t
     states: dict[tuple[str, int], list[str]] = {}
     for trait, revision, state in rows:
         states.setdefault((trait, revision), []).append(state)
-    return [(each, fold(each, [decoded(each, state) for state in states.get(each.key, ())])) for each in shown]
+    return [(each, _days(each, states.get(each.key, ()))) for each in shown]
+
+
+def _days(definition: Definition, states: Sequence[str]) -> Days:
+    return fold(definition, [decoded(definition, state) for state in states]) if states else {}
 
 
 async def sweep(work: Work, key: tuple[str, int], most: int) -> int:
