@@ -1,13 +1,12 @@
 """Many rules asked of many people: in one question, wherever that can be answered.
 
 One question for 50 rules takes a third of the time of 50. But one rule that can't be known spoils it, and most people
-lack a fact that some rule reads. Whoever lacks the same facts spoils the same rules: so those that read what somebody
-lacks are asked one by one, and all others together. The answers are those of `shared.rules.holding`, always.
+lack a fact that some rule reads. Whoever lacks the same facts mostly spoils the same rules: those that came out unknown
+are asked one by one, and all others together. The answers are those of `shared.rules.holding`, always.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +18,7 @@ Lacking = frozenset[tuple[str, ...]]
 """The facts that somebody lacks, of those that rules read."""
 
 OFTEN = 16
-"""Times that the same facts were lacking, after which it pays to compile a question: that takes ten milliseconds."""
+"""Times after which it pays to compile a question, or one more: that takes ten milliseconds."""
 
 KINDS = 32
 """Of people, by what they lack, with questions of their own. Whoever is none of them is asked one by one."""
@@ -28,65 +27,89 @@ MOST = 25
 """Rules in one question: CEL bounds its length."""
 
 
-@dataclass(slots=True, eq=False)
 class RuleSet:
     """Rules that are asked together. What it learns of people makes it faster, and changes no answer."""
 
-    rules: Mapping[str, Rule]
-    paths: Sequence[tuple[str, ...]] = ()
-    seen: Counter[Lacking] = field(default_factory=Counter)
-    questions: dict[Lacking, Callable[[Given], Answers]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.paths = sorted({_path(read) for rule in self.rules.values() for read in rule.reads})
+    def __init__(self, rules: Mapping[str, Rule]) -> None:
+        self.rules = rules
+        self.paths = sorted({tuple(read.split(".")) for rule in rules.values() for read in rule.reads})
+        self.kinds: dict[Lacking, _Kind] = {}
 
     def holding(self, facts: Given) -> Answers:
         """Whether each holds for `facts`; None where that can't be known, which counts as false."""
         lacking = frozenset([path for path in self.paths if _lacks(facts.facts, path)])
-        if (ask := self.questions.get(lacking)) is not None:
-            return ask(facts)
-        if len(self.questions) < KINDS and self._is_frequent(lacking):
-            self.questions[lacking] = self._question(lacking)
-        return holding(self.rules, facts)
+        kind = self.kinds.get(lacking)
+        if kind is None:
+            if not self._is_room():
+                return holding(self.rules, facts)
+            kind = self.kinds[lacking] = _Kind(self.rules)
+        return kind.holding(facts)
 
-    def _is_frequent(self, lacking: Lacking) -> bool:
-        if len(self.seen) >= KINDS * OFTEN:  # so many kinds that each is rare: begin anew
-            self.seen.clear()
-        self.seen[lacking] += 1
-        return self.seen[lacking] >= OFTEN
-
-    def _question(self, lacking: Lacking) -> Callable[[Given], Answers]:
-        """For those who lack just that."""
-        spoilt = {name: rule for name, rule in self.rules.items() if any(_path(read) in lacking for read in rule.reads)}
-        others = [(name, rule) for name, rule in self.rules.items() if name not in spoilt]
-        together = [_asking(dict(others[start : start + MOST])) for start in range(0, len(others), MOST)]
-
-        def ask(facts: Given) -> Answers:
-            answers = dict(holding(spoilt, facts))
-            for each in together:
-                answers |= each(facts)
-            return answers
-
-        return ask
+    def _is_room(self) -> bool:
+        """Whether there may be another kind, once those are forgotten who were too few to matter."""
+        if len(self.kinds) >= KINDS:
+            self.kinds = {lacking: kind for lacking, kind in self.kinds.items() if kind.together}
+        return len(self.kinds) < KINDS
 
 
-def _asking(rules: Mapping[str, Rule]) -> Callable[[Given], Answers]:
-    """Asks for all at once; and one by one where that does not work out."""
+@dataclass(slots=True, eq=False)
+class _Kind:
+    """Those who lack the same facts. `alone`: the rules that came out unknown for one of them, asked one by one.
+
+    `missed`: how often that was not foreseen since the questions were compiled; before, how many there were at all.
+    """
+
+    rules: Mapping[str, Rule]
+    alone: dict[str, Rule] = field(default_factory=dict)
+    together: Sequence[_Question] = ()
+    missed: int = 0
+
+    def holding(self, facts: Given) -> Answers:
+        answers: dict[str, bool | None] = {}
+        for question in self.together:
+            if (found := question.asked(facts)) is None:
+                break
+            answers |= found
+        else:
+            if self.together:
+                return answers | holding(self.alone, facts)
+        answers = holding(self.rules, facts)
+        self._learn(answers)
+        return answers
+
+    def _learn(self, answers: Answers) -> None:
+        self.alone |= {name: self.rules[name] for name, answer in answers.items() if answer is None}
+        self.missed += 1
+        if self.missed >= OFTEN:
+            self.missed = 0
+            self._compile([name for name in self.rules if name not in self.alone])
+
+    def _compile(self, names: Sequence[str]) -> None:
+        """Ask for `names` together. Where that was tried before, or CEL does not take it, each is asked alone."""
+        parts = [names[start : start + MOST] for start in range(0, len(names), MOST)]
+        before = [each.names for each in self.together]
+        made = [] if parts == before else [_question(part, self.rules) for part in parts]
+        self.together = [each for each in made if each is not None]
+        asked = {name for each in self.together for name in each.names}
+        self.alone = {name: rule for name, rule in self.rules.items() if name not in asked}
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    names: Sequence[str]
+    ask: Callable[[Given], Sequence[bool | None] | None]
+
+    def asked(self, facts: Given) -> Answers | None:
+        """The answers; None where one of them can't be known."""
+        answers = self.ask(facts)
+        return None if answers is None else dict(zip(self.names, answers, strict=True))
+
+
+def _question(names: Sequence[str], rules: Mapping[str, Rule]) -> _Question | None:
     try:
-        ask = asked_together(list(rules.values()))
+        return _Question(names, asked_together([rules[name] for name in names]))
     except RuntimeError:
-        return lambda facts: holding(rules, facts)
-    names = list(rules)
-
-    def asked(facts: Given) -> Answers:
-        answers = ask(facts)
-        return holding(rules, facts) if answers is None else dict(zip(names, answers, strict=True))
-
-    return asked
-
-
-def _path(read: str) -> tuple[str, ...]:
-    return tuple(read.split("."))
+        return None
 
 
 def _lacks(facts: Mapping[str, Any], path: tuple[str, ...]) -> bool:

@@ -24,6 +24,7 @@ TEXTS = (
     "traits.b",
     "stage == 'maintain' && 'one' in segments",
     "traits.list.all(x, traits.list.exists(y, y == x))",
+    "traits.list.exists(x, traits.list.all(y, y == x))",
     'traits.seen < now - duration("1h")',
     'traits.seen < now - duration("2h")',
     'traits.seen + duration("30m") > now',
@@ -63,7 +64,15 @@ def test_whoever_is_asked_often_is_asked_in_one_question() -> None:
     asked = RuleSet(RULES)
     for _ in range(OFTEN):
         asked.holding(Given({"traits": {"a": 2}, "now": NOW}))
-    assert len(asked.questions) == 1
+    assert [len(kind.together) for kind in asked.kinds.values()] == [1]
+
+
+def test_what_is_asked_in_vain_is_not_asked_so_again() -> None:
+    """Each of the two may look at so many; both together may not."""
+    rules = {name: RULES[name] for name in TEXTS if "list" in name}
+    asked, facts = RuleSet(rules), Given({"traits": {"list": list(range(300))}, "now": NOW})
+    for _ in range(3 * OFTEN):
+        assert asked.holding(facts) == holding(rules, facts)
 
 
 def test_however_different_people_are_only_so_many_questions_are_kept() -> None:
@@ -73,8 +82,7 @@ def test_however_different_people_are_only_so_many_questions_are_kept() -> None:
         facts = Given({"traits": {f"t{bit}": 1 for bit in range(7) if number >> bit & 1}, "now": NOW})
         for _ in range(OFTEN):
             assert asked.holding(facts) == holding(rules, facts)
-    assert len(asked.questions) <= KINDS
-    assert len(asked.seen) <= KINDS * OFTEN
+    assert len(asked.kinds) <= KINDS
 
 
 @settings(max_examples=100, deadline=None)
