@@ -6,7 +6,9 @@ when the rule was compiled. A place takes 2 microseconds for a person, where eva
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -68,6 +70,60 @@ class Watch:
         for still, turn in self.turns:
             if (moment := _turned(still.of(facts, ask), turn, facts["now"])) is not None:
                 yield moment
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """The places of many rules. Most compare one fact with so much time ago: for each such fact, how long after it
+    something turns, in order. However many rules do, it is looked up once. `others`: the rest, one by one.
+    """
+
+    after: tuple[tuple[tuple[str, ...], tuple[timedelta, ...]], ...]
+    others: tuple[Watch, ...]
+
+    @classmethod
+    def of(cls, watches: Iterable[Watch]) -> Calendar:
+        after: defaultdict[tuple[str, ...], set[timedelta]] = defaultdict(set)
+        others = []
+        for each in watches:
+            rest = []
+            for still, pace in each.meetings:
+                if (simple := _simple(still, pace)) is None:
+                    rest.append((still, pace))
+                else:
+                    after[simple[0]].add(simple[1])
+            if rest or each.turns:
+                others.append(Watch(tuple(rest), each.turns))
+        return cls(tuple((path, tuple(sorted(spans))) for path, spans in after.items()), tuple(others))
+
+    def turning(self, facts: Mapping[str, Any], ask: Ask) -> Iterator[datetime]:
+        """The moments that count for `first_look`: of each fact the first that is not over, of the rest all."""
+        over = facts["now"] - LOOKS
+        for path, spans in self.after:
+            if (moment := _next(_looked_up(facts, path), spans, over)) is not None:
+                yield moment
+        for each in self.others:
+            yield from each.turning(facts, ask)
+
+
+def _simple(still: Sum, pace: int) -> tuple[tuple[str, ...], timedelta] | None:
+    """The path to the only fact, and how long after it the two sides meet; None where it is less simple."""
+    if len(still.sources) != 1 or still.moments:
+        return None
+    ((sign, source),) = still.sources
+    return (source, sign * still.fixed) if isinstance(source, tuple) and sign == -pace else None
+
+
+def _next(fact: Any, spans: Sequence[timedelta], over: datetime) -> datetime | None:
+    """The first moment past `over` that is one of `spans` after the fact; None where there is none."""
+    try:
+        at = moment_of(fact)
+        if not isinstance(at, datetime):
+            return None
+        place = bisect_right(spans, over - at)
+        return at + spans[place] if place < len(spans) else None
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 def watch(timing: Timing, compiled: Callable[[bytes], Any], ask: Ask) -> Watch:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 from fastapi import FastAPI
@@ -163,6 +164,7 @@ class _Made:
             kafka=self.kafka,
             batch=self.settings.publish_batch,
             clock=self.clock,
+            longest_hold=timedelta(seconds=self.settings.publish_hold),
         )
         return Publisher(
             name="profiles",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import timedelta
 from functools import partial
 from typing import TypeVar
 
@@ -15,7 +16,7 @@ from services.profile.domain.publication import SOURCE
 from services.profile.service.background import Sweeping
 from services.profile.service.counting import Counting
 from services.profile.service.filling import Filling
-from services.profile.service.publishing import Publications, Told
+from services.profile.service.publishing import AT_ONCE, Publications, Told, next_hold
 from services.profile.service.segments import Segments
 from services.profile.service.timekeeping import Timekeeping
 from services.profile.store.profiles import Claimed
@@ -38,8 +39,18 @@ class ProfilePublisher:
     """
 
     def __init__(
-        self, *, publications: Publications, database: Database, kafka: Kafka, batch: int, clock: Clock
+        self,
+        *,
+        publications: Publications,
+        database: Database,
+        kafka: Kafka,
+        batch: int,
+        clock: Clock,
+        longest_hold: timedelta = AT_ONCE,
     ) -> None:
+        """`longest_hold`: how long profiles are held back at most while more waits than is told (`next_hold`)."""
+        self.longest_hold = longest_hold
+        self.hold = AT_ONCE
         self.publications = publications
         self.database = database
         self.identities = kafka.log(topics.IDENTITIES)
@@ -51,7 +62,8 @@ class ProfilePublisher:
     async def publish(self) -> int:
         """Publish up to a batch of profiles; give how many. Raises what Kafka and PostgreSQL raise: nothing is lost."""
         async with self.database.begin() as claim:
-            claimed = await self.publications.claim(self.batch, claim)
+            claimed = await self.publications.claim(self.batch, claim, self.hold)
+            self.hold = next_hold(self.hold, len(claimed), self.batch, self.longest_hold)
             if not claimed:
                 return 0
             told = await self.database.retrying(lambda work: self.publications.write(claimed, work))

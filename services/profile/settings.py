@@ -39,6 +39,8 @@ class Settings(ServiceSettings):
     # Seconds from one publication to the next, while less than a batch waits: what changes meanwhile is told together.
     # It is the half of it, on average, that a change shows later.
     publish_every: float = Field(default=0.05, ge=0)
+    # Seconds that changes are held back at most while more waits than is told: the busier, the more is told together.
+    publish_hold: float = Field(default=0.5, ge=0)
     # Seconds that new scores wait to be told: with what else changes meanwhile, and at the latest then.
     scores_within: float = Field(default=0.5, ge=0)
     # Profiles marked in one transaction while a saved segment fills, or time passes; and how many may wait meanwhile.

@@ -12,9 +12,13 @@ from aiokafka import ConsumerRecord, TopicPartition
 from sqlalchemy import text
 
 from services.profile.consumer import stream
-from services.profile.publisher import ProfilePublisher, Timekeeper
+from services.profile.publisher import ComputedFiller, ProfilePublisher, Timekeeper
 from services.profile.service.absorbing import Profiles
+from services.profile.service.defined import Definitions
+from services.profile.service.defining import Defining
+from services.profile.service.filling import Filling
 from services.profile.service.publishing import Publications
+from services.profile.service.segments import Segments
 from services.profile.service.timekeeping import Timekeeping
 from services.profile.settings import Settings
 from shared import topics
@@ -37,6 +41,9 @@ class Inside:
     database: Database
     stream: Stream
     out: ProfilePublisher
+    segments: Segments
+    defining: Defining
+    computed: ComputedFiller
     topic: str
     offsets: list[int]
 
@@ -97,7 +104,18 @@ async def inside(servers: Servers, partitions: int = 1) -> AsyncIterator[Inside]
             async with database.begin() as work:
                 for number in range(partitions):
                     await consumer._next(work, TopicPartition(topic, number), 0)
-            yield Inside(database, consumer, out, topic, [0] * partitions)
+            current = Definitions(UTC)
+            filling = Filling(current, system_clock, batch=settings.past_batch, marks=settings.fill_batch)
+            yield Inside(
+                database=database,
+                stream=consumer,
+                out=out,
+                segments=Segments(system_clock),
+                defining=Defining(current, system_clock),
+                computed=ComputedFiller(filling=filling, database=database),
+                topic=topic,
+                offsets=[0] * partitions,
+            )
 
 
 def _record(topic: str, partition: int, offset: int, key: bytes, value: bytes) -> ConsumerRecord:

@@ -26,7 +26,10 @@ CONTEXT = msgspec.Raw(
         }
     )
 )
-NAMES = ("Product Viewed", "Product Viewed", "Product Viewed", "Product Added", "Checkout Started")
+NAMES = (
+    *("Product Viewed", "Product Viewed", "Product Viewed", "Product Viewed", "Products Searched"),
+    *("Cart Viewed", "Product Added", "Product Added", "Checkout Started", "Checkout Started"),
+)
 
 Whose = Callable[["People"], str]
 """Draws whose the next touchpoint is."""

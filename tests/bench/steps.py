@@ -9,11 +9,24 @@ from statistics import median
 from services.profile import publisher
 from services.profile.domain import fragment, identity, linking
 from services.profile.publisher import ProfilePublisher
-from services.profile.service import publishing
-from services.profile.store import components, fragments, identities, known, profiles, rulings, segments, timeline
+from services.profile.service import absorbing, publishing
+from services.profile.store import (
+    components,
+    counts,
+    fragments,
+    groups,
+    identities,
+    known,
+    parts,
+    profiles,
+    rulings,
+    segments,
+    timeline,
+)
 from shared import ledger
 from shared.http import settle_down
 from shared.stream import Stream
+from tests.bench.definitions import define
 from tests.bench.inside import BATCH, Inside, inside
 from tests.bench.meter import REST, Meter, Used
 from tests.bench.people import PEOPLE, TRAFFIC, People, Whose, in_turn
@@ -27,6 +40,8 @@ ABSORBING = (
     ("ledger", ledger, "move"),
     ("fold", fragment, "absorbed"),
     ("fragments", fragments, "add"),
+    ("computed traits", absorbing, "counted"),
+    ("computed traits", parts, "add"),
     ("timeline", timeline, "add"),
     ("identities, known", identity, "said"),
     ("identities, known", identities, "find"),
@@ -48,14 +63,17 @@ PUBLISHING = (
     ("write", profiles, "write"),
     ("segments, signals", segments, "rules"),
     ("segments, signals", segments, "change"),
+    ("segments, signals", counts, "add"),
     ("segments, signals", segments, "put_signals"),
     ("segments, signals", segments, "signals"),
     ("segments, signals", segments, "drop_signals"),
+    ("groups", groups, "change"),
     ("encode", publisher, "_identified"),
     ("encode", publisher, "_profiled"),
     ("Kafka", ProfilePublisher, "_send"),
     ("confirm", profiles, "clear"),
 )
+DEFINED = "50 segments, 20 computed traits"
 BATCHES = 16
 WARMING = 6
 PARTITIONS = 8
@@ -112,19 +130,24 @@ def _shown(used: Used) -> tuple[str]:
 
 async def steps(run: Run) -> list[Row]:
     """What profile's work costs its own processor and, after the plus, PostgreSQL's: servers of its own, by hand."""
+    return await inside_out(int(run.seconds(BATCHES)))
+
+
+async def inside_out(batches: int, traffic: Mapping[str, Whose] = TRAFFIC) -> list[Row]:
+    """Each traffic with nothing defined, and the first with 50 segments and 20 computed traits."""
     settle_down()  # as the service does
     rows: list[Row] = []
-    for name, whose in TRAFFIC.items():
-        rows += [
-            Row(f"profile, inside: {name}", "own + PostgreSQL's"),
-            *await _traffic(whose, int(run.seconds(BATCHES))),
-        ]
-    return rows
+    for name, whose in traffic.items():
+        rows += await _traffic(name, whose, batches, defined=False)
+    name, whose = next(iter(traffic.items()))
+    return rows + await _traffic(f"{name}; {DEFINED}", whose, batches, defined=True)
 
 
-async def _traffic(whose: Whose, batches: int) -> list[Row]:
+async def _traffic(name: str, whose: Whose, batches: int, *, defined: bool) -> list[Row]:
     """What this traffic costs, once everybody who comes back has been there."""
     async with started_servers() as servers, inside(servers, PARTITIONS) as parts:
+        if defined:
+            await define(parts)
         crowd = People(in_turn, seed=0)
         for _ in range(PEOPLE // BATCH):
             await parts.absorb(crowd.records(BATCH))
@@ -132,4 +155,5 @@ async def _traffic(whose: Whose, batches: int) -> list[Row]:
         people = People(whose, seed=1)
         meter = Meter(await parts.server())
         with meter.watching((*ABSORBING, *PUBLISHING)):
-            return await _measured(parts, meter, people, batches)
+            title = Row(f"profile, inside: {name}", "own + PostgreSQL's")
+            return [title, *await _measured(parts, meter, people, batches)]

@@ -11,7 +11,7 @@ import pytest
 from services.profile.domain.identity import profile_id
 from services.profile.publisher import ProfilePublisher
 from services.profile.service.absorbing import Profiles
-from services.profile.service.publishing import Publications
+from services.profile.service.publishing import Publications, next_hold
 from services.profile.store import profiles
 from services.profile.store.profiles import Claimed
 from shared import topics
@@ -202,3 +202,26 @@ async def test_scores_do_not_hold_up_what_a_touchpoint_changed_before(patient: O
     assert await patient.absorbed("held") == 2
     assert await patient.out.publish() == 1
     assert await patient.scores("held") == [42.0]
+
+
+def test_who_is_busy_is_held_back_only_while_rounds_are_full() -> None:
+    longest, hold = timedelta(milliseconds=500), timedelta()
+    grown = [hold := next_hold(hold, claimed=100, limit=100, longest=longest) for _ in range(6)]
+    assert grown == sorted(grown)
+    assert grown[-1] == longest
+    assert next_hold(hold, claimed=60, limit=100, longest=longest) == longest  # as much as it takes
+    for _ in range(30):
+        hold = next_hold(hold, claimed=10, limit=100, longest=longest)
+    assert hold == timedelta()
+    assert next_hold(hold, claimed=99, limit=100, longest=longest) == timedelta()
+
+
+async def test_what_is_held_back_is_told_once_with_all_that_happened_meanwhile(office: Office) -> None:
+    await office.absorb(page("held-1", user="held"))
+    office.out.hold = timedelta(seconds=0.4)
+    assert await office.out.publish() == 0
+    office.hands.now += timedelta(seconds=0.5)
+    await office.absorb(page("held-2", user="held"))
+    assert await office.out.publish() == 1
+    office.hands.now += timedelta(seconds=1)
+    assert await office.out.publish() == 0

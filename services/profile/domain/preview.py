@@ -9,7 +9,7 @@ from datetime import datetime
 import msgspec
 
 from services.profile.domain.publication import Known, looked_at
-from services.profile.domain.segments import asks_for_segments, found
+from services.profile.domain.segments import asked, asks_for_segments, found
 from shared.rules import Rule, holding
 
 Z = 1.959964
@@ -32,8 +32,8 @@ def holds(known: Known, rule: Rule, saved: Mapping[str, Rule], at: datetime) -> 
     if known.redirect is not None or not known.members:
         return False
     _, seen = looked_at(known, at)
-    segments = list(found(saved, seen).plain) if asks_for_segments(rule) else []
-    return holding({"it": rule}, {**seen, "segments": segments})["it"]
+    segments = list(found(asked(saved), seen).plain) if asks_for_segments(rule) else []
+    return holding({"it": rule}, seen.but(segments=segments))["it"]
 
 
 def estimate(held: int, looked_at: int, of: int) -> Estimate:

@@ -14,11 +14,11 @@ from services.profile.domain.computed.answers import NOTHING, Held
 from services.profile.domain.fragment import Fragment, fold
 from services.profile.domain.graph import Standing
 from services.profile.domain.identity import NAMESPACE
-from services.profile.domain.segments import Found, found
-from services.profile.domain.view import Facts, facts, view
+from services.profile.domain.segments import Asked, Found, asked, found
+from services.profile.domain.view import facts, view
 from shared.clock import rfc3339
 from shared.events import InSegment, Membership, ShownScores, Signal, Signalled, Stage, View
-from shared.rules import Rule, next_change
+from shared.rules import Given, Rule, next_change
 
 SOURCE = "profile"
 """Of every event that this service gives."""
@@ -65,15 +65,16 @@ def published(known: Known, rules: Mapping[str, Rule], at: datetime) -> Publicat
     if known.redirect is not None or not known.members:
         return _absorbed(known)
     plain, seen = looked_at(known, at)
-    now_in_stage = seen["stage"]
-    now_in = found(rules, seen)
+    now_in_stage = seen.facts["stage"]
+    ready = asked(rules)
+    now_in = found(ready, seen)
 
     segments = _entered(known.segments, now_in, at)
     in_stage = known.stage if known.stage and known.stage.name == now_in_stage else Entered(now_in_stage, at)
     return Publication(
         view=msgspec.structs.replace(
             plain,
-            segments=tuple(InSegment(each.name, rfc3339(each.since)) for each in segments),
+            segments=_shown(segments),
             stage=Stage(in_stage.name, rfc3339(in_stage.since)),
         ),
         membership=Membership(
@@ -85,22 +86,28 @@ def published(known: Known, rules: Mapping[str, Rule], at: datetime) -> Publicat
         stage=in_stage,
         signals=tuple(_signals(known, segments, in_stage, at)),
         unknown=now_in.unknown,
-        due=_due(known, rules, {**seen, "segments": now_in.plain}, at),
+        due=_due(known, ready, seen.but(segments=list(now_in.plain)), at),
     )
 
 
-def looked_at(known: Known, at: datetime) -> tuple[View, Facts]:
+def looked_at(known: Known, at: datetime) -> tuple[View, Given]:
     """The view of somebody who has members, before anybody's rules; and what rules see of it, the stage included."""
     folded = fold(known.fragments)
     plain = view(known.profile_id, known.version, known.members, folded, known.scores)
     plain = msgspec.structs.replace(plain, computed={**plain.computed, **known.computed.values(at)})
-    seen = facts(plain, folded, at)
-    return plain, {**seen, "stage": stages.stage(seen)}
+    seen = Given(facts(plain, folded, at))
+    return plain, seen.but(stage=stages.stage(seen))
 
 
-def _due(known: Known, rules: Mapping[str, Rule], seen: Facts, at: datetime) -> datetime | None:
+def _shown(segments: Iterable[Entered]) -> tuple[InSegment, ...]:
+    """Many are entered at the same moment: it is written out once."""
+    texts = {since: rfc3339(since) for since in {each.since for each in segments}}
+    return tuple(InSegment(each.name, texts[each.since]) for each in segments)
+
+
+def _due(known: Known, rules: Asked, seen: Given, at: datetime) -> datetime | None:
     """When a rule may change, or a day leaves the window of a computed trait."""
-    moments = (known.computed.due(at), next_change((*stages.rules().values(), *rules.values()), seen))
+    moments = (known.computed.due(at), next_change(rules.due, seen))
     return min((moment for moment in moments if moment is not None), default=None)
 
 

@@ -7,8 +7,9 @@ from functools import lru_cache
 
 import msgspec
 
-from services.profile.domain.view import Facts
-from shared.rules import PROFILE_VARIABLES, Rule, compile_rule, holding, require_foreseeable
+from services.profile.domain import stages
+from shared.rule_sets import RuleSet
+from shared.rules import PROFILE_VARIABLES, Given, Rule, calendar, compile_rule, require_foreseeable
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -38,18 +39,36 @@ def rule(text: str) -> Rule:
     return new
 
 
-def found(rules: Mapping[str, Rule], facts: Facts) -> Found:
+class Asked:
+    """Saved rules, made ready to be asked about many people, and told when time changes them: `due`."""
+
+    def __init__(self, rules: Mapping[str, Rule]) -> None:
+        asking = {name: each for name, each in rules.items() if asks_for_segments(each)}
+        self.plain = RuleSet({name: each for name, each in rules.items() if name not in asking})
+        self.asking = RuleSet(asking)
+        self.due = calendar((*stages.rules().values(), *rules.values()))
+
+
+@lru_cache(maxsize=16)
+def _asked(rules: tuple[tuple[str, Rule], ...]) -> Asked:
+    return Asked(dict(rules))
+
+
+def asked(rules: Mapping[str, Rule]) -> Asked:
+    """`rules`, made ready once."""
+    return _asked(tuple(rules.items()))
+
+
+def found(rules: Asked, facts: Given) -> Found:
     """Which of `rules` hold for `facts` (with `stage` among them).
 
     A rule may ask for `segments`: it sees those that were decided without asking. So the answer depends on no order
     of rules, and no two of them can wait for each other.
     """
-    plain = {name: each for name, each in rules.items() if not asks_for_segments(each)}
-    first = holding(plain, {**facts, "segments": []})
+    first = rules.plain.holding(facts.but(segments=[]))
     ids = sorted(name for name, holds in first.items() if holds)
-    asking = {name: each for name, each in rules.items() if name not in plain}
-    second = holding(asking, {**facts, "segments": ids}) if asking else {}
-    answers = first | second
+    second = rules.asking.holding(facts.but(segments=ids)) if rules.asking.rules else {}
+    answers = {**first, **second}
     return Found(
         frozenset(name for name, holds in answers.items() if holds),
         sum(holds is None for holds in answers.values()),

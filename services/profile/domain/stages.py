@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 
-from services.profile.domain.view import Facts
-from shared.rules import Ladder, Rule, first_holding, ladder
+from shared.rules import Facts, Ladder, Rule, first_holding, ladder
 
 VARIABLES = ("traits", "computed", "scores", "consent", "channels", "now")
 """What stages are decided by. Not by segments: those may ask for the stage."""

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from typing import Any
 
@@ -33,6 +33,23 @@ TURN = 20
 """Profiles decided before whoever waits for an answer has a turn: about two milliseconds."""
 
 
+AT_ONCE = timedelta()
+STEP = timedelta(milliseconds=50)
+
+
+def next_hold(hold: timedelta, claimed: int, limit: int, longest: timedelta) -> timedelta:
+    """How long the next ones who are marked are held back, so that what else happens to them is told together.
+
+    It grows while every round is full, up to `longest`, and melts away within a second or two once rounds are half
+    empty: somebody who is busy while much waits is told twice a second, not twenty times.
+    """
+    if claimed >= limit:
+        return min(2 * hold + STEP, longest)
+    if claimed > limit // 2:
+        return hold
+    return 0.9 * hold if hold > STEP else AT_ONCE
+
+
 @dataclass(frozen=True)
 class Told:
     """What was written and is to be sent. `memberships`: only those that Kafka was not told before.
@@ -54,9 +71,9 @@ class Publications:
         self.clock = clock
         self.definitions = Definitions(zone)
 
-    async def claim(self, limit: int, claim: Work) -> list[Claimed]:
-        """Profiles to publish, nobody else's while `claim` lasts."""
-        return await profiles.claim(claim, limit, self.clock())
+    async def claim(self, limit: int, claim: Work, hold: timedelta = AT_ONCE) -> list[Claimed]:
+        """Profiles to publish that wait for `hold` already, nobody else's while `claim` lasts."""
+        return await profiles.claim(claim, limit, self.clock() - hold)
 
     async def write(self, claimed: Sequence[Claimed], work: Work) -> Told:
         """Fold what is known of the claimed profiles, and write their views, segments and signals."""

@@ -41,7 +41,8 @@ PROFILES = text("""
     ORDER BY profile.profile_id, identifier.kind, identifier.value
 """)
 SEGMENTS = text("""
-    SELECT * FROM segment_member WHERE profile_id = ANY(CAST(:ids AS uuid[])) ORDER BY profile_id, segment_id
+    SELECT profile_id, array_agg(segment_id ORDER BY segment_id), array_agg(since ORDER BY segment_id)
+    FROM segment_member WHERE profile_id = ANY(CAST(:ids AS uuid[])) GROUP BY profile_id
 """)
 
 NONE_DEFINED = Defined()
@@ -49,16 +50,15 @@ NONE_DEFINED = Defined()
 
 async def known(work: Work, ids: Sequence[str], defined: Defined = NONE_DEFINED) -> list[tuple[Known, bytes | None]]:
     """All that is known of these profiles, each with the digest of the membership that Kafka was last told."""
-    segments: defaultdict[UUID, list[Entered]] = defaultdict(list)
-    for row in (await work.execute(SEGMENTS, {"ids": ids})).all():
-        segments[row.profile_id].append(Entered(row.segment_id, row.since))
+    members = (await work.execute(SEGMENTS, {"ids": ids})).all()
+    segments = {id: tuple(map(Entered, names, since)) for id, names, since in members}
     profiles: defaultdict[UUID, list[Row[Any]]] = defaultdict(list)
     for row in (await work.execute(PROFILES, {"ids": ids, "computed": bool(defined.shown)})).all():
         profiles[row.profile_id].append(row)
-    return [(_known(rows, segments[id], defined), rows[0].membership) for id, rows in profiles.items()]
+    return [(_known(rows, segments.get(id, ()), defined), rows[0].membership) for id, rows in profiles.items()]
 
 
-def _known(rows: Sequence[Row[Any]], segments: Sequence[Entered], defined: Defined) -> Known:
+def _known(rows: Sequence[Row[Any]], segments: tuple[Entered, ...], defined: Defined) -> Known:
     """From one row for each member; a single one without a member where the profile has none."""
     first = rows[0]
     return Known(
@@ -69,7 +69,7 @@ def _known(rows: Sequence[Row[Any]], segments: Sequence[Entered], defined: Defin
         fragments=tuple(decoded(row.state) for row in rows if row.state is not None),
         scores=_scores(first),
         computed=_computed(rows, defined),
-        segments=tuple(segments),
+        segments=segments,
         stage=None if first.stage is None else Entered(first.stage, first.stage_since),
     )
 

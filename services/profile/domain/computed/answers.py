@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, tzinfo
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 
 from services.profile.domain.computed.cells import Answer
-from services.profile.domain.computed.definitions import Definition, first_day
+from services.profile.domain.computed.definitions import Definition, day
 from services.profile.domain.computed.parts import Days
 
 
@@ -20,12 +21,15 @@ class Held(msgspec.Struct, frozen=True):
 
     def values(self, now: datetime) -> dict[str, Any]:
         """The value of each."""
-        return {definition.id: answer(definition, days, now, self.zone).value for definition, days in self.parts}
+        today = _today(now, self.zone) if self.parts else 0
+        return {each.id: _answer(each, _inside(each, days, today)).value for each, days in self.parts}
 
     def due(self, now: datetime) -> datetime | None:
         """The next moment at which one of them may change with no event; None where none can."""
-        moments = (next_change(definition, days, now, self.zone) for definition, days in self.parts)
-        return min((moment for moment in moments if moment is not None), default=None)
+        today = _today(now, self.zone) if self.parts else 0
+        leaves = (_leaves(each, days, today) for each, days in self.parts if days)
+        first = min((day for day in leaves if day is not None), default=None)
+        return None if first is None else _midnight(first, self.zone)
 
 
 NOTHING = Held()
@@ -33,23 +37,47 @@ NOTHING = Held()
 
 def answer(definition: Definition, days: Days, now: datetime, zone: tzinfo) -> Answer:
     """What `days` come out as, as of `now` on the calendar of `zone`."""
-    within = _within(definition, days, now, zone)
-    return definition.aggregate.answer([within[on] for on in sorted(within)])
+    return _answer(definition, _inside(definition, days, _today(now, zone)))
 
 
 def next_change(definition: Definition, days: Days, now: datetime, zone: tzinfo) -> datetime | None:
     """The midnight in `zone` at which the oldest day leaves the window; None where there is none to leave."""
-    window, within = definition.formula.window_days, _within(definition, days, now, zone)
-    if window is None or not within:
-        return None
-    try:
-        leaves = date.fromordinal(min(within) + window)
-        return datetime.combine(leaves, time.min, zone).astimezone(UTC)
-    except (ValueError, OverflowError):  # past the end of our calendar
-        return None
+    leaves = _leaves(definition, days, _today(now, zone))
+    return None if leaves is None else _midnight(leaves, zone)
 
 
-def _within(definition: Definition, days: Days, now: datetime, zone: tzinfo) -> Days:
+@lru_cache(maxsize=16)
+def _today(now: datetime, zone: tzinfo) -> int:
+    """The same for all of a person's definitions, and for everybody who is told in one go."""
+    return day(now, zone)
+
+
+def _answer(definition: Definition, within: Days) -> Answer:
+    return definition.aggregate.answer([within[on] for on in sorted(within)])
+
+
+def _inside(definition: Definition, days: Days, today: int) -> Days:
     """Those inside the window: from its first day on. What clients date a little ahead counts, too."""
-    first = first_day(definition.formula.window_days, now, zone)
-    return days if first is None else {on: cell for on, cell in days.items() if on >= first}
+    window = definition.formula.window_days
+    if window is None or not days:
+        return days
+    first = today - window + 1
+    return {on: cell for on, cell in days.items() if on >= first}
+
+
+def _leaves(definition: Definition, days: Days, today: int) -> int | None:
+    """The day on which the oldest that counts no longer does."""
+    window = definition.formula.window_days
+    if window is None:
+        return None
+    oldest = min((on for on in days if on > today - window), default=None)
+    return None if oldest is None else oldest + window
+
+
+@lru_cache(maxsize=1024)
+def _midnight(number: int, zone: tzinfo) -> datetime | None:
+    """When the day of this number begins; None past the end of our calendar."""
+    try:
+        return datetime.combine(date.fromordinal(number), time.min, zone).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
