@@ -327,6 +327,20 @@ async def test_what_is_being_published_shows_one_revision_and_not_a_bit_of_the_n
     assert await bench.value("user_id:u") == 1
 
 
+async def test_whoever_finishes_filling_never_holds_what_somebody_who_absorbs_waits_for(database: Database) -> None:
+    """Each would wait for the other, until PostgreSQL sees it and one of them does all its work again."""
+    bench = Bench(database, batch=1000)
+    await bench.absorb(bought("m1", user="u"))
+    await bench.define()
+    async with database.begin() as work:
+        await bench.profiles.definitions.current(work)
+        filling = asyncio.create_task(bench.fill())
+        await asyncio.wait({filling}, timeout=1.5)  # longer than PostgreSQL waits before it looks
+        await bench.profiles.absorb([bought("m2", 1, user="u")], work)
+    await filling
+    assert await bench.value("user_id:u") == 2
+
+
 async def test_two_processes_that_fill_count_nothing_twice(bench: Bench) -> None:
     await bench.absorb(*(bought(f"m{each}", each, user=f"u{each % 3}") for each in range(60)))
     await bench.define()

@@ -39,7 +39,7 @@ class Filling:
         if kept is None:
             return 0
         if kept.phase == "filling":
-            await self._fill(kept, work)
+            await (self._show(kept, work) if kept.fill.done else self._fill(kept, work))
         elif kept.phase == "gone":
             await self._sweep(kept, work)
         else:
@@ -53,7 +53,7 @@ class Filling:
             metrics.COMPUTED.labels(phase).set(found.get(phase, 0))
 
     async def _fill(self, kept: Kept, work: Work) -> None:
-        """Count the next chunk of history; show the definition where that was the last."""
+        """Count the next chunk of history."""
         first = self._first(kept.definition)
         periods = await partitions.existing(work)
         fill = kept.fill.going_on(first, periods)
@@ -67,12 +67,14 @@ class Filling:
         additions = counted(chunk.found, own)
 
         await parts.add(work, additions, own)
-        filled = kept._replace(fill=fill.read(chunk.looked, len(chunk.found), chunk.last))
-        await (self._show(filled, work) if filled.fill.done else definitions.put(work, filled))
+        await definitions.put(work, kept._replace(fill=fill.read(chunk.looked, len(chunk.found), chunk.last)))
         metrics.COMPUTED_LOOKED.inc(chunk.looked)
 
     async def _show(self, kept: Kept, work: Work) -> None:
-        """From the end of this transaction on it shows in every view that is published, and the one before in none."""
+        """From the end of this transaction on it shows in every view that is published, and the one before in none.
+
+        A step of its own: who waits here for those who absorb must hold no part that they may be waiting for.
+        """
         await definitions.lock(work)
         await definitions.advance(work)
         await definitions.replace(work, kept.definition)
