@@ -136,7 +136,7 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
             Publisher(name="deleted segments", publish=filler.empty, health=health, idle=1.0).run(),
             Publisher(name="due", publish=sweeper.sweep, health=health, idle=0.25).run(),
             Publisher(name="counts", publish=counter.count, health=health, idle=10.0).run(),
-            Publisher(name="computed", publish=computed.fill, health=health, idle=0.5).run(),
+            Publisher(name="computed", publish=computed.fill, health=health).run(),
             Publisher(name="backlog", publish=backlog.look, health=health, idle=1.0).run(),
             Publisher(name="timeline", publish=keeper.step, health=health, idle=10.0).run(),
         ):

@@ -19,6 +19,7 @@ from services.profile.service.counting import Counting
 from services.profile.service.defined import Definitions
 from services.profile.service.previewing import CHUNK, Previewing
 from services.profile.service.segments import LAST_WORD, Segments
+from services.profile.store import profiles
 from shared import topics
 from shared.clock import rfc3339
 from shared.db import Database
@@ -114,6 +115,32 @@ async def test_who_waits_because_of_time_does_not_crowd_out_the_rest(database: D
     first = await database.retrying(lambda work: sweeping.sweep(40, work))
     second = await database.retrying(lambda work: sweeping.sweep(40, work))
     assert (first, second) == (40, 2)
+
+
+async def test_who_is_to_be_told_later_takes_nobody_s_room(database: Database) -> None:
+    """New scores wait a little. They are no crowd: until then nobody could tell them."""
+    await happened(database, [viewed(user=f"r{number}", at=after(number)) for number in range(60)])
+    await published(database)
+    hands = Hands(after(days=400))
+    later = [id_of(f"user_id:r{number}") for number in range(20, 60)]
+    await database.retrying(lambda work: profiles.mark_later(work, later, hands.now + timedelta(seconds=1)))
+    assert await database.retrying(lambda work: Sweeping(hands).sweep(20, work)) == 20
+
+
+async def test_a_consumer_that_holds_a_profile_that_is_due_holds_up_no_publication(database: Database) -> None:
+    """Whoever looks for the due waits for that consumer; the view must be nobody's meanwhile."""
+    await happened(database, [viewed(user="h")])
+    await published(database)
+    hands, held = Hands(after(days=400)), [id_of("user_id:h")]
+    async with database.begin() as consumer:
+        await profiles.mark(consumer, held, hands.now)
+        sweeping = asyncio.create_task(database.retrying(lambda work: Sweeping(hands).sweep(10, work)))
+        await asyncio.wait({sweeping}, timeout=0.5)
+        async with database.begin() as publisher:
+            free = await publisher.execute(text("SELECT profile_id FROM view FOR NO KEY UPDATE SKIP LOCKED"))
+            assert [str(id) for id in free.scalars()] == held
+    assert await sweeping == 1
+    assert set((await dues(database)).values()) == {None}
 
 
 async def test_what_moves_with_every_touchpoint_is_only_ever_looked_at_too_early(database: Database) -> None:

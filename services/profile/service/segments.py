@@ -82,9 +82,10 @@ class Segments:
         segment = await segments.filling(work)
         if segment is None:
             return 0
-        some = await room(work, limit)
+        now = self.clock()
+        some = await room(work, limit, now)
         chunk = await profiles.next_chunk(work, segment.filled_to and str(segment.filled_to), some)
-        await profiles.mark(work, chunk, self.clock())
+        await profiles.mark(work, chunk, now)
         await segments.filled(work, segment.id, chunk[-1] if chunk else None, more=len(chunk) == some)
         metrics.FILLED.inc(len(chunk))
         return len(chunk)
@@ -95,7 +96,7 @@ class Segments:
         segment_id = await segments.emptying(work, now - LAST_WORD)
         if segment_id is None:
             return 0
-        chunk = await segments.unmarked(work, segment_id, await room(work, limit))
+        chunk = await segments.unmarked(work, segment_id, await room(work, limit, now))
         await profiles.mark(work, chunk, now)
         if not chunk and not await segments.count(work, segment_id):
             await counts.forget(work, segment_id)
