@@ -14,6 +14,9 @@ from sqlalchemy import text
 from services.profile import schemas
 from services.profile.domain.counts import KEPT, hour_of
 from services.profile.domain.personas import PERSONAS
+from services.profile.domain.segments import rule as compiled
+from services.profile.errors import SegmentsTooCostly, TooManySegments
+from services.profile.service import segments as service_segments
 from services.profile.service.background import Sweeping
 from services.profile.service.counting import Counting
 from services.profile.service.defined import Definitions
@@ -30,6 +33,7 @@ from tests.profile.service import Hands, Service
 from tests.waiting import until
 
 DAYS_30 = 'computed.last_order_at < now - duration("720h")'
+LOOP = "consent.exists(purpose, purpose == 'news')"
 TWO_DAYS = 'computed.order_count > 0 && computed.last_order_at > now - duration("48h")'
 
 
@@ -326,7 +330,10 @@ async def test_members_are_counted_once_an_hour_and_kept_for_a_year(database: Da
     assert await page("hour", since=second) == [(second, 3, 0, 0)]
     assert await page("hour", until=second) == [(first, 4, 4, 0)]
     assert await page("hour", limit=1) == [(first, 4, 4, 0)]
-    assert await page("day") == [(first.replace(hour=0), 4, 4, 0)], "as the day began, and all that came"
+    whole = [(first.replace(hour=0), 4, 4, 0)]
+    assert await page("day") == whole, "as the day began, and all that came"
+    assert await page("day", until=first.replace(hour=0, minute=1)) == whole, "a day that has begun is told whole"
+    assert await page("day", until=first.replace(hour=0)) == []
 
     hands.now = first + KEPT + timedelta(hours=1)
     assert await count() == 2
@@ -343,6 +350,33 @@ async def test_only_one_process_counts(database: Database) -> None:
         assert await counting.count_next(work)
         assert not await database.retrying(counting.count_next)
     assert not await database.retrying(counting.count_next)
+
+
+async def test_all_rules_together_have_a_limit_that_is_told(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await emptied_segments(database)
+    segments = Segments(Hands())
+
+    async def keep(id: str, rule: str) -> None:
+        await database.retrying(lambda work: segments.save(id, "A test", rule, work))
+
+    monkeypatch.setattr(service_segments, "MOST", 2)
+    await keep("one", "true")
+    await keep("two", "true")
+    with pytest.raises(TooManySegments):
+        await keep("three", "true")
+    await keep("two", LOOP)
+    monkeypatch.setattr(service_segments, "STEPS", int(1.5 * compiled(LOOP).cost))
+    with pytest.raises(SegmentsTooCostly) as refused:
+        await keep("one", LOOP)
+    (told,) = refused.value.details
+    assert (told["path"], told["cost"]) == ("rule", 2 * compiled(LOOP).cost)
+    monkeypatch.setattr(service_segments, "STEPS", 1)
+    await keep("two", LOOP)  # nothing new
+    await database.retrying(lambda work: segments.delete("two", work))
+    monkeypatch.setattr(service_segments, "STEPS", compiled(LOOP).cost + 1)
+    await keep("one", LOOP)
 
 
 # --- deleted ---------------------------------------------------------------------------------------------------------
