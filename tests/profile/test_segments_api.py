@@ -147,6 +147,18 @@ async def test_a_consumer_that_holds_a_profile_that_is_due_holds_up_no_publicati
     assert set((await dues(database)).values()) == {None}
 
 
+async def test_who_is_published_while_somebody_looks_for_the_due_stays_due_when_that_says(database: Database) -> None:
+    await happened(database, [viewed(user="pb")])
+    await published(database)
+    hands, later = Hands(after(days=400)), after(days=500)
+    async with database.begin() as publisher:
+        await publisher.execute(text("UPDATE view SET due_at = :later"), {"later": later})
+        sweeping = asyncio.create_task(database.retrying(lambda work: Sweeping(hands).sweep(10, work)))
+        await asyncio.wait({sweeping}, timeout=0.5)
+    assert await sweeping == 1
+    assert set((await dues(database)).values()) == {later}
+
+
 async def test_what_moves_with_every_touchpoint_is_only_ever_looked_at_too_early(database: Database) -> None:
     """A year of silence ends later with each touchpoint; a row whose moment stays is cheaper to update."""
     await emptied_segments(database)
