@@ -23,6 +23,7 @@ from services.profile.service.defined import Definitions
 from services.profile.service.previewing import CHUNK, Previewing
 from services.profile.service.segments import LAST_WORD, Segments
 from services.profile.store import profiles
+from services.profile.store import segments as segments_store
 from shared import topics
 from shared.clock import rfc3339
 from shared.db import Database
@@ -389,6 +390,29 @@ async def test_all_rules_together_have_a_limit_that_is_told(
     await database.retrying(lambda work: segments.delete("two", work))
     monkeypatch.setattr(service_segments, "STEPS", compiled(LOOP).cost + 1)
     await keep("one", LOOP)
+
+
+async def test_a_rule_that_changes_or_comes_back_is_asked_of_everybody_anew(database: Database) -> None:
+    await emptied_segments(database)
+    await happened(database, [viewed(user=f"ch{number}", at=after(number)) for number in range(12)])
+    await published(database)
+    segments = Segments(Hands())
+    for rule in ("false", "true"):
+        await database.retrying(lambda work, rule=rule: segments.save("ch", "A test", rule, work))
+        assert await database.retrying(lambda work: segments.fill(8, work)) == 8
+        await published(database)
+
+    async def filled() -> int:
+        while await database.retrying(lambda work: segments.fill(8, work)):
+            await published(database)
+        return await database.retrying(lambda work: segments_store.count(work, "ch"))
+
+    assert await filled() == 12
+    await database.retrying(lambda work: segments.delete("ch", work))
+    await database.retrying(lambda work: segments.empty(8, work))
+    await published(database)
+    await database.retrying(lambda work: segments.save("ch", "A test", "true", work))
+    assert await filled() == 12, "those who had left come back"
 
 
 # --- deleted ---------------------------------------------------------------------------------------------------------
