@@ -215,6 +215,11 @@ def _next_day(here: datetime) -> datetime:
 
 
 def _next_hour(here: datetime) -> datetime:
-    """The end of the hour where `here` is, in UTC. Clocks are put forward and back at the end of an hour."""
-    into = timedelta(minutes=here.minute, seconds=here.second, microseconds=here.microsecond)
-    return here.astimezone(UTC) - into + timedelta(hours=1)
+    """The end of the hour where `here` is, in UTC; not later than its next quarter where clocks are put forward or back
+    meanwhile. That is mostly at the end of an hour, too, but on the Chatham Islands at a quarter to.
+    """
+    at = here.astimezone(UTC)
+    end = at - timedelta(minutes=here.minute, seconds=here.second, microseconds=here.microsecond) + timedelta(hours=1)
+    if end.astimezone(here.tzinfo).utcoffset() == here.utcoffset():
+        return end
+    return min(end, at.replace(minute=at.minute // 15 * 15, second=0, microsecond=0) + timedelta(minutes=15))

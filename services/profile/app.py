@@ -151,7 +151,7 @@ class _Made:
             ("deleted segments", filler.empty, 1.0),
             ("due", sweeper.sweep, 0.25),
             ("counts", Counter(counting=self.counting, database=self.database).count, 10.0),
-            ("computed", ComputedFiller(filling=past, database=self.database).fill, 0.5),
+            ("computed", ComputedFiller(filling=past, database=self.database).fill, 0.2),
             ("backlog", Backlog(publications=self.publications, database=self.database).look, 1.0),
             ("timeline", self.keeper.step, 10.0),
         ):

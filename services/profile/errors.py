@@ -10,6 +10,7 @@ TemasError
 │   └── ProposalNotFound     404 proposal_not_found
 ├── ComputedReserved         409 computed_reserved: everybody has a value of that name anyway
 ├── TooManyComputed          409 too_many_computed
+├── TooManySegments          409 too_many_segments
 ├── ProposalDecided          409 proposal_decided: otherwise than asked now, or there is nothing left to decide
 ├── NotTogether              409 not_merged: there is nothing to take apart
 ├── Together                 409 already_merged: they are one profile, and not by a ruling
@@ -21,6 +22,7 @@ TemasError
 ├── RebuildRefused           never told to a client: what an operator asked for can't be done now; says what to do
 └── RuleRefused              422 rule_refused: line, column, and what CEL expected (of shared/rules.py)
     └── RuleTooCostly        422 rule_too_costly: `details` tell the cost and the limit
+        └── SegmentsTooCostly    it alone would do, and with all the others it is too much
 
 ExtraMissing is no client's: an operator asked for what needs a package that is not installed.
 """
@@ -29,6 +31,7 @@ from __future__ import annotations
 
 from shared.errors import NotFound, RetryLater, TemasError
 from shared.identifiers import Identifier
+from shared.rules import RuleTooCostly
 
 
 class ProfileNotFound(NotFound):
@@ -94,6 +97,23 @@ class TooManyComputed(TemasError):
 
     def __init__(self, most: int) -> None:
         super().__init__(f"there may be {most} computed traits: delete one that nobody uses")
+
+
+class TooManySegments(TemasError):
+    status = 409
+    code = "too_many_segments"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"there may be {most} segments: delete one that nobody uses")
+
+
+class SegmentsTooCostly(RuleTooCostly):
+    def __init__(self, steps: int, limit: int) -> None:
+        super().__init__(
+            f"rule is too costly beside those of the other segments: together they may take {steps:,} steps for one "
+            f"person, and {limit:,} are allowed; use fewer loops in it, or delete a segment that nobody uses",
+            details=[{"path": "rule", "code": self.code, "cost": steps, "limit": limit}],
+        )
 
 
 class NotTogether(TemasError):

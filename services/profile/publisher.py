@@ -145,7 +145,7 @@ class ComputedFiller:
         self.database = database
 
     async def fill(self) -> int:
-        """Do a chunk of what is to be done; give whether there may be more."""
+        """Do a chunk of what is to be done; give whether to come again at once."""
         more = await self.database.retrying(self.filling.step)
         if not more:
             await self.database.retrying(self.filling.measure)

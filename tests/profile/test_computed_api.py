@@ -221,7 +221,7 @@ async def test_every_route_needs_the_secret_key(service: Service, method: str, p
 class Bench:
     """The use cases around one database, each called by hand."""
 
-    def __init__(self, database: Database, batch: int = 3) -> None:
+    def __init__(self, database: Database, batch: int = 3, marks: int = 100) -> None:
         self.database = database
         self.time = now()
         clock = lambda: self.time  # noqa: E731 - a test sets it
@@ -229,7 +229,7 @@ class Bench:
         self.profiles = Profiles(limits=ROOMY, zone=UTC, clock=clock)
         self.publications = Publications(clock)
         self.defining = Defining(current, clock)
-        self.filling = Filling(current, clock, batch=batch, marks=2)
+        self.filling = Filling(current, clock, batch=batch, marks=marks)
         self.filler = ComputedFiller(filling=self.filling, database=database)
 
     async def absorb(self, *batch: Touchpoint) -> None:
@@ -327,6 +327,20 @@ async def test_what_is_being_published_shows_one_revision_and_not_a_bit_of_the_n
     assert await bench.value("user_id:u") == 1
 
 
+async def test_whoever_finishes_filling_never_holds_what_somebody_who_absorbs_waits_for(database: Database) -> None:
+    """Each would wait for the other, until PostgreSQL sees it and one of them does all its work again."""
+    bench = Bench(database, batch=1000)
+    await bench.absorb(bought("m1", user="u"))
+    await bench.define()
+    async with database.begin() as work:
+        await bench.profiles.definitions.current(work)
+        filling = asyncio.create_task(bench.fill())
+        await asyncio.wait({filling}, timeout=1.5)  # longer than PostgreSQL waits before it looks
+        await bench.profiles.absorb([bought("m2", 1, user="u")], work)
+    await filling
+    assert await bench.value("user_id:u") == 2
+
+
 async def test_two_processes_that_fill_count_nothing_twice(bench: Bench) -> None:
     await bench.absorb(*(bought(f"m{each}", each, user=f"u{each % 3}") for each in range(60)))
     await bench.define()
@@ -385,6 +399,29 @@ async def test_what_is_deleted_leaves_nothing(bench: Bench) -> None:
     assert await bench.value("user_id:u6") is None
     assert await rows(bench.database, "SELECT 1 FROM computed_part") == []
     assert await rows(bench.database, "SELECT 1 FROM computed_definition") == []
+
+
+async def test_those_who_follow_do_not_crowd_out_the_rest(database: Database) -> None:
+    """Everybody's view follows a new definition; but only so many wait at a time, whoever else is to be told."""
+    bench = Bench(database, batch=1000, marks=20)
+    await bench.absorb(*(bought(f"m{each}", each, user=f"u{each}") for each in range(60)))
+    await bench.views()
+    await bench.define()
+    while await bench.phase() == "filling":
+        await bench.filler.fill()
+
+    async def waiting() -> int:
+        ((number,),) = await rows(database, "SELECT count(*) FROM profile WHERE marked_at IS NOT NULL")
+        return int(number)
+
+    assert [bool(await bench.filler.fill()), await waiting()] == [True, 20]
+    assert [bool(await bench.filler.fill()), await waiting()] == [False, 21], "a little, so that it ends under any load"
+    while await bench.phase() != "ready":
+        assert await waiting() <= 21
+        await bench.views()
+        await bench.filler.fill()
+    assert {view.computed["buys"] for view in (await bench.views()).values()} <= {1}
+    assert [await bench.value(f"user_id:u{each}") for each in range(60)] == [1] * 60
 
 
 async def test_merging_and_splitting_moves_no_count(bench: Bench) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC
+from datetime import UTC, datetime
 from random import Random
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -89,6 +89,8 @@ def test_consent_is_never_guessed(granted: Any) -> None:
         ({"total": True}, 0),
         ({"total": "nan"}, 0),
         ({"total": "1e400"}, 0),
+        ({"total": "1e1000000"}, 0),
+        ({"total": "-1e999999999999999999"}, 0),
         ({}, 0),
     ],
 )
@@ -119,6 +121,12 @@ def test_a_refund_counts_on_its_orders_day_if_that_is_told(ordered_at: str) -> N
     assert folded(refund("1", total=5, ordered_at=ordered_at)).orders.days == {"2026-02-01": (0, -5_000_000)}
 
 
+@pytest.mark.parametrize("ordered_at", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00"])
+def test_a_day_past_the_ends_of_the_calendar_is_the_day_as_it_is_written(ordered_at: str) -> None:
+    days = folded(refund("1", total=5, ordered_at=ordered_at)).orders.days
+    assert days == {ordered_at[:10]: (0, -5_000_000)}
+
+
 @pytest.mark.parametrize("ordered_at", [None, "soon", 7])
 def test_else_on_its_own(ordered_at: Any) -> None:
     assert folded(refund("1", total=5, ordered_at=ordered_at)).orders.days == {"2026-03-01": (0, -5_000_000)}
@@ -128,6 +136,12 @@ def test_days_are_dates_in_the_accounts_time_zone() -> None:
     late = order("1", 13 * 60 + 30, user="u")  # 23:30 in UTC
     assert fragment(late, UTC).orders.days.keys() == {"2026-03-01"}
     assert fragment(late, ZoneInfo("Europe/Istanbul")).orders.days.keys() == {"2026-03-02"}
+
+
+def test_an_order_at_the_ends_of_the_calendar_is_an_order_everywhere() -> None:
+    for at in (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)):
+        for zone in ("America/New_York", "Europe/Istanbul"):
+            assert fragment(msgspec.structs.replace(order("1", user="u"), time=at), ZoneInfo(zone)).orders.count == 1
 
 
 def test_a_touchpoint_updates_the_fragment_of_its_owner_alone() -> None:

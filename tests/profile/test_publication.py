@@ -171,3 +171,14 @@ def test_time_alone_changes_what_is_told() -> None:
     rules = {"quiet": 'computed.last_order_at < now - duration("720h")'}
     assert told(life, after(0), rules).segments == ()
     assert told(life, after(0) + timedelta(days=31), rules).segments != ()
+
+
+def test_a_moment_that_depends_on_another_segment_is_foreseen() -> None:
+    rules = {
+        "all": "true",
+        "asks": '("all" in segments ? traits.soon : traits.late) < now',
+    }
+    life = known(identify("1", user="u", traits={"soon": "2026-03-01T18:00:00Z", "late": "2026-03-01T19:00:00Z"}))
+    first = told(life, after(0), rules)
+    assert [each.name for each in first.segments] == ["all"]
+    assert first.due == datetime.fromisoformat("2026-03-01T18:00:00Z")

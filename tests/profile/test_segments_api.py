@@ -14,11 +14,16 @@ from sqlalchemy import text
 from services.profile import schemas
 from services.profile.domain.counts import KEPT, hour_of
 from services.profile.domain.personas import PERSONAS
+from services.profile.domain.segments import rule as compiled
+from services.profile.errors import SegmentsTooCostly, TooManySegments
+from services.profile.service import segments as service_segments
 from services.profile.service.background import Sweeping
 from services.profile.service.counting import Counting
 from services.profile.service.defined import Definitions
 from services.profile.service.previewing import CHUNK, Previewing
 from services.profile.service.segments import LAST_WORD, Segments
+from services.profile.store import profiles
+from services.profile.store import segments as segments_store
 from shared import topics
 from shared.clock import rfc3339
 from shared.db import Database
@@ -29,6 +34,7 @@ from tests.profile.service import Hands, Service
 from tests.waiting import until
 
 DAYS_30 = 'computed.last_order_at < now - duration("720h")'
+LOOP = "consent.exists(purpose, purpose == 'news')"
 TWO_DAYS = 'computed.order_count > 0 && computed.last_order_at > now - duration("48h")'
 
 
@@ -114,6 +120,44 @@ async def test_who_waits_because_of_time_does_not_crowd_out_the_rest(database: D
     first = await database.retrying(lambda work: sweeping.sweep(40, work))
     second = await database.retrying(lambda work: sweeping.sweep(40, work))
     assert (first, second) == (40, 2)
+
+
+async def test_who_is_to_be_told_later_takes_nobody_s_room(database: Database) -> None:
+    """New scores wait a little. They are no crowd: until then nobody could tell them."""
+    await happened(database, [viewed(user=f"r{number}", at=after(number)) for number in range(60)])
+    await published(database)
+    hands = Hands(after(days=400))
+    later = [id_of(f"user_id:r{number}") for number in range(20, 60)]
+    await database.retrying(lambda work: profiles.mark_later(work, later, hands.now + timedelta(seconds=1)))
+    assert await database.retrying(lambda work: Sweeping(hands).sweep(20, work)) == 20
+
+
+async def test_a_consumer_that_holds_a_profile_that_is_due_holds_up_no_publication(database: Database) -> None:
+    """Whoever looks for the due waits for that consumer; the view must be nobody's meanwhile."""
+    await happened(database, [viewed(user="h")])
+    await published(database)
+    hands, held = Hands(after(days=400)), [id_of("user_id:h")]
+    async with database.begin() as consumer:
+        await profiles.mark(consumer, held, hands.now)
+        sweeping = asyncio.create_task(database.retrying(lambda work: Sweeping(hands).sweep(10, work)))
+        await asyncio.wait({sweeping}, timeout=0.5)
+        async with database.begin() as publisher:
+            free = await publisher.execute(text("SELECT profile_id FROM view FOR NO KEY UPDATE SKIP LOCKED"))
+            assert [str(id) for id in free.scalars()] == held
+    assert await sweeping == 1
+    assert set((await dues(database)).values()) == {None}
+
+
+async def test_who_is_published_while_somebody_looks_for_the_due_stays_due_when_that_says(database: Database) -> None:
+    await happened(database, [viewed(user="pb")])
+    await published(database)
+    hands, later = Hands(after(days=400)), after(days=500)
+    async with database.begin() as publisher:
+        await publisher.execute(text("UPDATE view SET due_at = :later"), {"later": later})
+        sweeping = asyncio.create_task(database.retrying(lambda work: Sweeping(hands).sweep(10, work)))
+        await asyncio.wait({sweeping}, timeout=0.5)
+    assert await sweeping == 1
+    assert set((await dues(database)).values()) == {later}
 
 
 async def test_what_moves_with_every_touchpoint_is_only_ever_looked_at_too_early(database: Database) -> None:
@@ -299,7 +343,10 @@ async def test_members_are_counted_once_an_hour_and_kept_for_a_year(database: Da
     assert await page("hour", since=second) == [(second, 3, 0, 0)]
     assert await page("hour", until=second) == [(first, 4, 4, 0)]
     assert await page("hour", limit=1) == [(first, 4, 4, 0)]
-    assert await page("day") == [(first.replace(hour=0), 4, 4, 0)], "as the day began, and all that came"
+    whole = [(first.replace(hour=0), 4, 4, 0)]
+    assert await page("day") == whole, "as the day began, and all that came"
+    assert await page("day", until=first.replace(hour=0, minute=1)) == whole, "a day that has begun is told whole"
+    assert await page("day", until=first.replace(hour=0)) == []
 
     hands.now = first + KEPT + timedelta(hours=1)
     assert await count() == 2
@@ -316,6 +363,60 @@ async def test_only_one_process_counts(database: Database) -> None:
         assert await counting.count_next(work)
         assert not await database.retrying(counting.count_next)
     assert not await database.retrying(counting.count_next)
+
+
+async def test_all_rules_together_have_a_limit_that_is_told(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await emptied_segments(database)
+    segments = Segments(Hands())
+
+    async def keep(id: str, rule: str) -> None:
+        await database.retrying(lambda work: segments.save(id, "A test", rule, work))
+
+    monkeypatch.setattr(service_segments, "MOST", 2)
+    await keep("one", "true")
+    await keep("two", "true")
+    with pytest.raises(TooManySegments):
+        await keep("three", "true")
+    await keep("two", LOOP)
+    monkeypatch.setattr(service_segments, "STEPS", int(1.5 * compiled(LOOP).cost))
+    with pytest.raises(SegmentsTooCostly) as refused:
+        await keep("one", LOOP)
+    (told,) = refused.value.details
+    assert (told["path"], told["cost"]) == ("rule", 2 * compiled(LOOP).cost)
+    monkeypatch.setattr(service_segments, "STEPS", 1)
+    await keep("two", LOOP)  # nothing new
+    await database.retrying(lambda work: segments.delete("two", work))
+    monkeypatch.setattr(service_segments, "STEPS", compiled(LOOP).cost + 1)
+    await keep("one", LOOP)
+
+
+async def test_a_rule_that_changes_or_comes_back_is_asked_of_everybody_anew(database: Database) -> None:
+    await emptied_segments(database)
+    await happened(database, [viewed(user=f"ch{number}", at=after(number)) for number in range(12)])
+    await published(database)
+    segments = Segments(Hands())
+
+    async def keep(rule: str) -> None:
+        await database.retrying(lambda work: segments.save("ch", "A test", rule, work))
+
+    for rule in ("false", "true"):
+        await keep(rule)
+        assert await database.retrying(lambda work: segments.fill(8, work)) == 8
+        await published(database)
+
+    async def filled() -> int:
+        while await database.retrying(lambda work: segments.fill(8, work)):
+            await published(database)
+        return await database.retrying(lambda work: segments_store.count(work, "ch"))
+
+    assert await filled() == 12
+    await database.retrying(lambda work: segments.delete("ch", work))
+    await database.retrying(lambda work: segments.empty(8, work))
+    await published(database)
+    await database.retrying(lambda work: segments.save("ch", "A test", "true", work))
+    assert await filled() == 12, "those who had left come back"
 
 
 # --- deleted ---------------------------------------------------------------------------------------------------------

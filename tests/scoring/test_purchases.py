@@ -163,6 +163,13 @@ def test_a_refund_whose_orders_day_makes_no_sense_counts_on_its_own(when: object
     assert list(days_of(refunded(20, ordered_at=when))) == [TODAY]
 
 
+def test_an_order_at_the_ends_of_the_calendar_is_an_order_everywhere() -> None:
+    for at in (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)):
+        for zone in ("America/New_York", "Europe/Istanbul"):
+            days = days_of(msgspec.structs.replace(ordered(5), time=at), zone=ZoneInfo(zone))
+            assert [each.orders for each in days.values()] == [1]
+
+
 # --- money -----------------------------------------------------------------------------------------------------------
 
 
@@ -173,6 +180,7 @@ def test_a_refund_whose_orders_day_makes_no_sense_counts_on_its_own(when: object
         (("29.33",), 29_330_000),
         ((None, "n/a", 5), 5_000_000),
         ((True, float("nan"), "Infinity", 1e300, [1]), 0),
+        (("1e1000000", "-1e999999999999999999", 3), 3_000_000),
         ((0, 7), 0),
         ((-3.5,), -3_500_000),
         ((0.1,), 100_000),

@@ -165,6 +165,27 @@ def test_when_a_rule_is_to_be_asked_again(text: str, traits: dict[str, Any], exp
     assert due(text, **traits) == expected
 
 
+@pytest.mark.parametrize(
+    ("zone", "day"),
+    [
+        ("Pacific/Chatham", datetime(2026, 4, 4, 10, tzinfo=UTC)),
+        ("Pacific/Chatham", datetime(2026, 9, 26, 10, tzinfo=UTC)),
+        ("Australia/Lord_Howe", datetime(2026, 4, 4, 10, tzinfo=UTC)),
+        ("Africa/Cairo", datetime(2026, 10, 29, 16, tzinfo=UTC)),
+        ("America/Santiago", datetime(2026, 9, 5, 23, tzinfo=UTC)),
+        ("America/Havana", datetime(2026, 11, 1, 0, tzinfo=UTC)),
+    ],
+)
+def test_a_part_of_the_date_is_asked_wherever_and_whenever_clocks_change(zone: str, day: datetime) -> None:
+    for text in (f"now.getHours('{zone}') % 2 == 0", f"now.getDate('{zone}') % 2 == 0"):
+        one, look = rule(text), day
+        before = holds(one, {}, day)
+        for at in (day + number * timedelta(minutes=5) for number in range(12 * 12)):
+            if at >= look:
+                before, look = holds(one, {}, at), next_change([one], {"now": at}) or at
+            assert holds(one, {}, at) == before, f"{text} changed at {at}, due {look}"
+
+
 def test_the_first_of_all_rules_counts() -> None:
     rules = [rule(f'traits.seen < now - duration("{hours}h")') for hours in (5, 3, 4)]
     assert next_change(rules, {"traits": {"seen": rfc3339(NOW)}, "now": NOW}) == NOW + 3 * HOUR

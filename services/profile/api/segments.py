@@ -33,7 +33,11 @@ SegmentId = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", ex
 NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Refusal}}
 
 
-@router.put("/segments/{segment_id}", summary="Make a segment, or change its rule; it fills in the background")
+@router.put(
+    "/segments/{segment_id}",
+    summary="Make a segment, or change its rule; it fills in the background",
+    responses={409: {"model": Refusal}},
+)
 async def save(segment_id: SegmentId, body: SegmentRule, desk: AtDesk) -> Segment:
     return segment_body(await desk.run(lambda work: desk.segments.save(segment_id, body.name, body.rule, work)))
 

@@ -18,6 +18,14 @@ def hour_of(at: datetime) -> datetime:
     return beginning(at, "hour")
 
 
+def ending(at: datetime, unit: Unit) -> datetime:
+    """When the last hour or day ends that begins before `at`."""
+    begins = beginning(at, unit)
+    if begins == at or begins > datetime.max.replace(tzinfo=UTC) - LENGTHS[unit]:
+        return at
+    return begins + LENGTHS[unit]
+
+
 def beginning(at: datetime, unit: Unit) -> datetime:
     """The beginning of the hour or the day that `at` is in."""
     hour = at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)

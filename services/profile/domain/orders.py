@@ -77,7 +77,10 @@ def fold(sides: Iterable[Orders]) -> Orders:
 
 def day(at: datetime, zone: tzinfo) -> str:
     """The date of `at` on the account's calendar."""
-    return at.astimezone(zone).date().isoformat()
+    try:
+        return at.astimezone(zone).date().isoformat()
+    except OverflowError:  # the ends of our calendar, where a client left its time empty
+        return at.date().isoformat()
 
 
 def worth(properties: Mapping[str, Any]) -> int:
@@ -94,7 +97,8 @@ def micros(value: Any) -> int | None:
         amount = Decimal(str(value).strip())
     except InvalidOperation:
         return None
-    if not amount.is_finite() or abs(amount) > LARGEST:
+    # copy_abs rounds nothing: what `1e1000000` says can be compared, and not be calculated with.
+    if not amount.is_finite() or amount.copy_abs() > LARGEST:
         return None
     return int((amount * MICROS).to_integral_value())
 

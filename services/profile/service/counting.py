@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from services.profile.domain.counts import KEPT, Unit, beginning, hour_of
+from services.profile.domain.counts import KEPT, Unit, beginning, ending, hour_of
 from services.profile.errors import SegmentNotFound
 from services.profile.store import counts, segments
 from shared.clock import Clock
@@ -41,4 +41,5 @@ class Counting:
             raise SegmentNotFound(segment_id)
         since, until = between
         first = beginning(since or self.clock() - KEPT, unit)
-        return await counts.page(work, segment_id, unit, (first, until or datetime.max.replace(tzinfo=UTC)), limit)
+        last = ending(until or datetime.max.replace(tzinfo=UTC), unit)
+        return await counts.page(work, segment_id, unit, (first, last), limit)

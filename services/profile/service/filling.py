@@ -12,6 +12,7 @@ from services.profile import metrics
 from services.profile.domain.computed.definitions import Defined, Definition
 from services.profile.domain.computed.filling import Fill
 from services.profile.domain.computed.parts import counted
+from services.profile.service.background import room
 from services.profile.service.defined import Definitions
 from services.profile.store import definitions, partitions, parts, past, profiles, timeline
 from services.profile.store.definitions import Kept
@@ -24,7 +25,7 @@ PHASES = ("filling", "showing", "ready", "leaving", "gone")
 class Filling:
     """What is done about definitions that were saved or deleted.
 
-    `batch`: touchpoints read in one step; `marks`: profiles marked in one.
+    `batch`: touchpoints read in one step; `marks`: profiles marked in one, and how many may wait meanwhile.
     """
 
     def __init__(self, current: Definitions, clock: Clock, *, batch: int, marks: int) -> None:
@@ -34,16 +35,16 @@ class Filling:
         self.marks = marks
 
     async def step(self, work: Work) -> int:
-        """Do some of what is to be done; give whether there may be more."""
+        """Do some of what is to be done; give whether to come again at once."""
         kept = await definitions.due(work)
         if kept is None:
             return 0
         if kept.phase == "filling":
-            await self._fill(kept, work)
+            await (self._show(kept, work) if kept.fill.done else self._fill(kept, work))
         elif kept.phase == "gone":
             await self._sweep(kept, work)
         else:
-            await self._mark(kept, work)
+            return await self._mark(kept, work)
         return 1
 
     async def measure(self, work: Work) -> None:
@@ -53,7 +54,7 @@ class Filling:
             metrics.COMPUTED.labels(phase).set(found.get(phase, 0))
 
     async def _fill(self, kept: Kept, work: Work) -> None:
-        """Count the next chunk of history; show the definition where that was the last."""
+        """Count the next chunk of history."""
         first = self._first(kept.definition)
         periods = await partitions.existing(work)
         fill = kept.fill.going_on(first, periods)
@@ -67,12 +68,14 @@ class Filling:
         additions = counted(chunk.found, own)
 
         await parts.add(work, additions, own)
-        filled = kept._replace(fill=fill.read(chunk.looked, len(chunk.found), chunk.last))
-        await (self._show(filled, work) if filled.fill.done else definitions.put(work, filled))
+        await definitions.put(work, kept._replace(fill=fill.read(chunk.looked, len(chunk.found), chunk.last)))
         metrics.COMPUTED_LOOKED.inc(chunk.looked)
 
     async def _show(self, kept: Kept, work: Work) -> None:
-        """From the end of this transaction on it shows in every view that is published, and the one before in none."""
+        """From the end of this transaction on it shows in every view that is published, and the one before in none.
+
+        A step of its own: who waits here for those who absorb must hold no part that they may be waiting for.
+        """
         await definitions.lock(work)
         await definitions.advance(work)
         await definitions.replace(work, kept.definition)
@@ -80,15 +83,18 @@ class Filling:
         incomplete = removed is not None and (first is None or first < removed)
         await definitions.put(work, kept._replace(phase="showing", complete_from=removed if incomplete else None))
 
-    async def _mark(self, kept: Kept, work: Work) -> None:
-        """Mark the next profiles, so that their views follow."""
-        chunk = await profiles.next_chunk(work, kept.marked_to, self.marks)
-        await profiles.mark(work, chunk, self.clock())
+    async def _mark(self, kept: Kept, work: Work) -> int:
+        """Mark the next profiles, so that their views follow: as many as there is room for among those who wait."""
+        now = self.clock()
+        some = await room(work, self.marks, now)
+        chunk = await profiles.next_chunk(work, kept.marked_to, some)
+        await profiles.mark(work, chunk, now)
         after = {"showing": "ready", "leaving": "gone"}[kept.phase]
-        more = len(chunk) == self.marks
+        more = len(chunk) == some
         await definitions.put(
             work, kept._replace(marked_to=chunk[-1] if chunk else None, phase=kept.phase if more else after)
         )
+        return int(not more or some == self.marks)
 
     async def _sweep(self, kept: Kept, work: Work) -> None:
         """Delete some of its parts; the definition after the last."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -11,11 +11,18 @@ from sqlalchemy import Row
 from services.profile import metrics
 from services.profile.domain.personas import Persona
 from services.profile.domain.segments import rule as compiled
-from services.profile.errors import PersonaChanged, SegmentNotFound
+from services.profile.errors import PersonaChanged, SegmentNotFound, SegmentsTooCostly, TooManySegments
 from services.profile.service.background import room
+from services.profile.service.publishing import cost
 from services.profile.store import counts, profiles, segments
 from shared.clock import Clock
 from shared.db import Work
+
+MOST = 1_000
+"""Segments. Each is asked about everybody who is published."""
+
+STEPS = 2_500_000
+"""That all rules together may take for one person: 30 ms for lists of 1,000. Most rules take fewer than a hundred."""
 
 LAST_WORD = timedelta(minutes=5)
 """How long a deleted segment is remembered at least. A publication that began before may still say that somebody is in
@@ -29,8 +36,12 @@ class Segments:
         self.clock = clock
 
     async def save(self, segment_id: str, name: str, rule: str, work: Work) -> Row[Any]:
-        """Make or change a segment. It fills in the background. Raises RuleRefused, with line and column."""
-        compiled(rule)
+        """Make or change a segment. It fills in the background.
+
+        Raises RuleRefused, with line and column; TooManySegments and SegmentsTooCostly.
+        """
+        steps = compiled(rule).cost
+        _check_room(segment_id, rule, steps, await segments.rules(work))
         return await segments.save(work, segment_id, name, rule, self.clock())
 
     async def rules(self, work: Work) -> dict[str, str]:
@@ -82,9 +93,10 @@ class Segments:
         segment = await segments.filling(work)
         if segment is None:
             return 0
-        some = await room(work, limit)
+        now = self.clock()
+        some = await room(work, limit, now)
         chunk = await profiles.next_chunk(work, segment.filled_to and str(segment.filled_to), some)
-        await profiles.mark(work, chunk, self.clock())
+        await profiles.mark(work, chunk, now)
         await segments.filled(work, segment.id, chunk[-1] if chunk else None, more=len(chunk) == some)
         metrics.FILLED.inc(len(chunk))
         return len(chunk)
@@ -95,9 +107,18 @@ class Segments:
         segment_id = await segments.emptying(work, now - LAST_WORD)
         if segment_id is None:
             return 0
-        chunk = await segments.unmarked(work, segment_id, await room(work, limit))
+        chunk = await segments.unmarked(work, segment_id, await room(work, limit, now))
         await profiles.mark(work, chunk, now)
         if not chunk and not await segments.count(work, segment_id):
             await counts.forget(work, segment_id)
             await segments.forget(work, segment_id, now - LAST_WORD)
         return len(chunk)
+
+
+def _check_room(segment_id: str, rule: str, steps: int, saved: Mapping[str, str]) -> None:
+    """Raises TooManySegments and SegmentsTooCostly where a new rule would be too much. What is saved may stay."""
+    if segment_id not in saved and len(saved) >= MOST:
+        raise TooManySegments(MOST)
+    whole = steps + sum(cost(id, text) or 0 for id, text in saved.items() if id != segment_id)
+    if saved.get(segment_id) != rule and whole > STEPS:
+        raise SegmentsTooCostly(whole, STEPS)

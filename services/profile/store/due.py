@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import text
 
 from shared.db import Work
 
-# What another process takes, or a publisher is just writing anew, is passed over: nobody waits here for anybody.
-TAKE = text("""
-    WITH due AS (
-        SELECT profile_id FROM view WHERE due_at <= :now ORDER BY due_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
+LOCK = text("SELECT pg_try_advisory_xact_lock(hashtextextended(current_schema() || '.due', 8002))")
+FIND = text("SELECT profile_id FROM view WHERE due_at <= :now ORDER BY due_at LIMIT :limit")
+# What a publisher has written anew meanwhile, and is due later, stays.
+DROP = text("""
+    WITH locked AS (
+        SELECT profile_id FROM view WHERE profile_id = ANY(CAST(:ids AS uuid[])) AND due_at <= :now
+        ORDER BY profile_id FOR NO KEY UPDATE
     )
-    UPDATE view SET due_at = NULL FROM due WHERE view.profile_id = due.profile_id
-    RETURNING view.profile_id
+    UPDATE view SET due_at = NULL FROM locked WHERE view.profile_id = locked.profile_id
 """)
 
 
-async def take(work: Work, now: datetime, limit: int) -> list[str]:
-    """Some who are due, the longest first. They are due no more: whoever takes them sees that they are looked at."""
-    return [str(id) for id in (await work.execute(TAKE, {"now": now, "limit": limit})).scalars()]
+async def lock(work: Work) -> bool:
+    """Whether this transaction is the one that looks for who is due now."""
+    mine: bool = (await work.execute(LOCK)).scalar_one()
+    return mine
+
+
+async def find(work: Work, now: datetime, limit: int) -> list[str]:
+    """Some who are due, the longest first."""
+    return [str(id) for id in (await work.execute(FIND, {"now": now, "limit": limit})).scalars()]
+
+
+async def drop(work: Work, ids: Sequence[str], now: datetime) -> None:
+    """They are due no more: whoever does so sees that they are looked at, and has marked their profiles before.
+
+    In that order, as publishers do: a consumer that holds one of these profiles then holds up no publication.
+    """
+    if ids:
+        await work.execute(DROP, {"ids": ids, "now": now})

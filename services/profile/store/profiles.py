@@ -86,7 +86,7 @@ CLEAR = text("""
     FROM unmoved WHERE profile.profile_id = unmoved.profile_id
 """)
 BACKLOG = text("SELECT count(*), min(marked_at) FROM profile WHERE marked_at IS NOT NULL")
-WAITING = text("SELECT count(*) FROM (SELECT FROM profile WHERE marked_at IS NOT NULL LIMIT :most) AS marked")
+WAITING = text("SELECT count(*) FROM (SELECT FROM profile WHERE marked_at <= :now LIMIT :most) AS marked")
 BY_IDENTIFIER = text("""
     SELECT profile.profile_id, CASE WHEN profile.patient THEN identifier.joined ELSE profile.version END,
         identifier.joined,
@@ -201,9 +201,9 @@ async def clear(work: Work, told: Sequence[tuple[str, int, bytes]]) -> None:
     )
 
 
-async def waiting(work: Work, most: int) -> int:
-    """How many wait to be published; those past `most` are not counted."""
-    counted: int = (await work.execute(WAITING, {"most": most})).scalar_one()
+async def waiting(work: Work, most: int, now: datetime) -> int:
+    """How many could be published `now`; those past `most` are not counted."""
+    counted: int = (await work.execute(WAITING, {"most": most, "now": now})).scalar_one()
     return counted
 
 

@@ -116,7 +116,10 @@ def last_known_day(as_of: datetime, zone: tzinfo) -> date:
 
 
 def day_of(at: datetime, zone: tzinfo) -> date:
-    return at.astimezone(zone).date()
+    try:
+        return at.astimezone(zone).date()
+    except OverflowError:  # the ends of our calendar, where a client left its time empty
+        return at.date()
 
 
 def micros(*candidates: object) -> int:
@@ -135,7 +138,8 @@ def _amount(candidate: object) -> Decimal | None:
         amount = Decimal(str(candidate))
     except InvalidOperation:
         return None
-    return amount if amount.is_finite() and abs(amount) <= LARGEST else None
+    # copy_abs rounds nothing: what `1e1000000` says can be compared, and not be calculated with.
+    return amount if amount.is_finite() and amount.copy_abs() <= LARGEST else None
 
 
 def _told_day(text: object, zone: tzinfo) -> date | None:
