@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from services.profile import api
 from services.profile.api.desk import Desk
+from services.profile.api.views import views
 from services.profile.consumer import stream
 from services.profile.publisher import (
     Backlog,
@@ -47,6 +48,7 @@ from shared.health import Health
 from shared.http import background, create_app
 from shared.kafka import Kafka
 from shared.keys import KeyReader, Keyring
+from shared.lookups import Lookups
 from shared.outbox import Publisher
 
 DESCRIPTION = "The unified view of each customer: who they are, what happened, which segments and stage they are in."
@@ -61,20 +63,26 @@ def build(settings: Settings, clock: Clock = system_clock) -> FastAPI:
         async with running(app, settings, health, clock):
             yield
 
-    return create_app(
+    app = create_app(
         service=SERVICE,
         title="Temas profile",
         description=DESCRIPTION,
         health=health,
         lifespan=lifespan,
         routers=[api.router()],
+        folders=views(lambda: app.state.keyring, lambda: app.state.desk),
     )
+    return app
 
 
 @asynccontextmanager
 async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock) -> AsyncIterator[None]:
     """Everything that the service is made of, while the block lasts."""
-    async with Kafka.open(settings.kafka, health) as kafka, Database.open(settings.database) as database:
+    async with (
+        Kafka.open(settings.kafka, health) as kafka,
+        Database.open(settings.database) as database,
+        Lookups.open(settings.database) as lookups,
+    ):
         await kafka.require((topics.TOUCHPOINTS, topics.SCORES, topics.KEYS, *topics.given_by(SERVICE)))
         app.state.keyring = keyring = Keyring(settings.secret_key, clock)
 
@@ -87,6 +95,7 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
         rulings = Rulings(profiles, clock)
         app.state.desk = Desk(
             database=database,
+            lookups=lookups,
             reading=Reading(consumer=SERVICE, topic=settings.kafka.prefix + topics.TOUCHPOINTS.name),
             explaining=Explaining(settings.limits),
             rulings=rulings,
