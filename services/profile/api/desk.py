@@ -50,6 +50,7 @@ class Desk:
         return await self.database.retrying(use)
 
 
+# A coroutine, as dependencies are throughout: FastAPI would run a plain function in a thread.
 async def _desk(request: Request) -> Desk:
     """The application's, since it started."""
     desk: Desk = request.app.state.desk
