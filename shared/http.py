@@ -11,7 +11,7 @@ import gc
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -30,7 +30,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared import logs, metrics
 from shared.db import FAILURES
-from shared.errors import TemasError
+from shared.errors import Invalid, TemasError
 from shared.health import Health
 from shared.hot import Arriving, Asgi, HotFolders, HotPaths, away
 from shared.protocol import protocol
@@ -76,17 +76,19 @@ def create_app(
     routers: Sequence[APIRouter],
     largest_body: int = 1_000_000,
     hot: HotPaths | None = None,
+    beside: HotPaths | None = None,
     folders: HotFolders | None = None,
 ) -> FastAPI:
     """The service's application: its `routers`, and what all services have. Past `largest_body` bytes it says 413.
 
-    `hot`: what is answered the short way, and refused here for other methods. `folders`: what is answered that way,
-    too, and has an ordinary route among `routers`.
+    `hot`: what is answered the short way, and refused here for other methods. `beside` and `folders`: what is answered
+    that way, too, and has ordinary routes among `routers` that say the same.
     """
     app = FastAPIOffline(title=title, description=description, version="1", lifespan=lifespan, telemetry=OWN_TELEMETRY)
     app.add_middleware(_Limited, largest=largest_body)
     app.add_middleware(_Measured, service=service)
     app.state.hot = hot or {}
+    app.state.short = {**app.state.hot, **(beside or {})}
     app.state.folders = folders or {}
     arriving = Arriving()
     for (method, path), answering in app.state.hot.items():
@@ -135,14 +137,23 @@ async def _temas_error(request: Request, error: Exception) -> Response:
     return Json(error.body(), status_code=error.status, headers=dict(error.headers))
 
 
+class Misread(Invalid):
+    """What was sent is not of the form that the documentation has. `faults` as pydantic tells them."""
+
+    status = 422
+
+    def __init__(self, faults: Iterable[Any]) -> None:
+        details = [
+            {"path": ".".join(str(step) for step in fault["loc"]), "code": fault["type"], "message": fault["msg"]}
+            for fault in faults
+        ]
+        message = "; ".join(f"{detail['path']}: {detail['message']}" for detail in details)
+        super().__init__(message, details=details)
+
+
 async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for nothing else
-    details = [
-        {"path": ".".join(str(step) for step in fault["loc"]), "code": fault["type"], "message": fault["msg"]}
-        for fault in error.errors()
-    ]
-    message = "; ".join(f"{detail['path']}: {detail['message']}" for detail in details)
-    return Json({"code": "invalid_request", "message": message, "details": details}, status_code=422)
+    return await _temas_error(request, Misread(error.errors()))
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -262,7 +273,7 @@ def server(app: FastAPI, settings: ServiceSettings, service: str) -> uvicorn.Ser
             host=settings.host,
             port=settings.port,
             loop="uvloop",
-            http=protocol(service, settings.request_seconds, app.state.hot, app.state.folders),
+            http=protocol(service, settings.request_seconds, app.state.short, app.state.folders),
             access_log=False,
             log_config=None,
             backlog=4096,
