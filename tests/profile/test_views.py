@@ -13,7 +13,7 @@ from prometheus_client import REGISTRY
 from services.profile.api.views import View
 from services.profile.settings import SERVICE
 from shared.http import server
-from tests.builders import identified
+from tests.builders import after, identified, viewed
 from tests.profile.service import SECRET, Service, running, settings
 from tests.roles import tell_keys
 from tests.servers import Installation, free
@@ -112,6 +112,16 @@ async def people(service: Service) -> None:
 @pytest.mark.parametrize(("address", "status"), ASKED)
 async def test_both_ways_say_the_same(service: Service, client: httpx.AsyncClient, address: str, status: int) -> None:
     assert (await same(service, client, address, bearer(SECRET))).status_code == status
+
+
+async def test_a_position_is_waited_for_by_the_short_way(installed: Installation) -> None:
+    async with running(settings(installed)) as service, served(service) as client:
+        for number in range(3):
+            position = await service.tell(viewed(f"Page {number}", user="vw-w", at=after(number)))
+            address = f"/v1/profiles/user_id:vw-w?after={position}"
+            answer = await client.get(address, headers=bearer(SECRET))
+            assert (answer.status_code, answer.json()["touchpoints"]["count"]) == (200, number + 1)
+            await same(service, client, f"user_id:vw-w?after={position}", bearer(SECRET))
 
 
 @pytest.mark.usefixtures("people")
