@@ -12,14 +12,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import asyncpg
 import structlog
 from alembic import command, context
 from alembic.config import Config
 from sqlalchemy import URL, MetaData, make_url, text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -38,6 +38,9 @@ AWAY_CLASSES = {"08", "28", "3D", "3F", "53", "57", "58"}
 AWAY = {"25006", "42501", "42P01", "55P03"}
 """SQLSTATEs, whole classes and single ones, of a database that can't serve us now; see `is_away`."""
 
+FAILURES = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+"""What asking PostgreSQL raises, by SQLAlchemy and without it; of some of it `is_away` holds."""
+
 ATTEMPTS = 8
 
 
@@ -46,7 +49,6 @@ class Database:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
-        self.plain = engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @classmethod
     @asynccontextmanager
@@ -61,7 +63,7 @@ class Database:
             max_overflow=0,
             pool_timeout=5,
             pool_pre_ping=False,  # a round trip per transaction; a dead connection is found, and retried, on use
-            connect_args={"server_settings": _session(settings), "timeout": 5, "command_timeout": longest},
+            connect_args=_connecting(settings, longest),
         )
         try:
             yield cls(engine)
@@ -73,14 +75,6 @@ class Database:
         """One transaction: committed at the end of the block, rolled back when the block raises."""
         async with self.engine.begin() as work:
             yield work
-
-    async def glance(self, use: Callable[[Work], Awaitable[T]]) -> T:
-        """`use`, which only reads, and each statement of which may see what was committed since the one before.
-
-        Without a transaction around them a statement is one round trip, not three.
-        """
-        async with self.plain.connect() as work:
-            return await use(work)
 
     async def retrying(self, use: Callable[[Work], Awaitable[T]]) -> T:
         """`use` in a transaction, again from its start, with jitter, where PostgreSQL broke a deadlock."""
@@ -168,6 +162,17 @@ def _upgrade(connection: object, metadata: MetaData, schema: str) -> None:
 
 def _url(settings: DatabaseSettings) -> URL:
     return make_url(settings.url.get_secret_value()).set(drivername="postgresql+asyncpg")
+
+
+def connecting(settings: DatabaseSettings, *, longest: float | None = 60) -> dict[str, Any]:
+    """What asyncpg is told to connect as `Database` does."""
+    url = _url(settings)
+    _, told = url.get_dialect()().create_connect_args(url)
+    return {**told, **_connecting(settings, longest)}
+
+
+def _connecting(settings: DatabaseSettings, longest: float | None) -> dict[str, Any]:
+    return {"server_settings": _session(settings), "timeout": 5, "command_timeout": longest}
 
 
 def _session(settings: DatabaseSettings) -> dict[str, str]:

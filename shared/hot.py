@@ -9,10 +9,19 @@ the application behind another server, or in a test.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
+import msgspec
+import structlog
 from starlette.types import Receive, Scope, Send
+
+from shared.db import FAILURES, is_away
+from shared.errors import TemasError, Unavailable
+
+log = structlog.get_logger(__name__)
+
+JSON = ("content-type", "application/json")
 
 Headers = Mapping[bytes, bytes]
 """Of a request, by name in lower case; of those that come twice the last."""
@@ -54,6 +63,37 @@ class Hot(Protocol):
         """The answer to a request that is there as a whole."""
 
 
+def soon(route: str, answering: Coroutine[Any, Any, Answer]) -> Later:
+    """What `answering` comes to. Its errors are said as those of ordinary routes are (shared/http.py)."""
+    task = asyncio.get_running_loop().create_task(answering)
+
+    def answer() -> Answer:
+        try:
+            return task.result()
+        except TemasError as error:
+            return refused(error)
+        except FAILURES as error:
+            return refused(away(route, error))
+
+    return Later(task, answer)
+
+
+def refused(error: TemasError) -> Answer:
+    """`error`, as a client is told of it."""
+    head = lines(
+        [*((name.lower(), value) for name, value in error.headers.items()), ("content-type", "application/json")]
+    )
+    return Answer(error.status, head, msgspec.json.encode(error.body()))
+
+
+def away(route: str, error: BaseException) -> Unavailable:
+    """What clients are told where PostgreSQL is away. Raises `error` where it says something else."""
+    if not is_away(error):
+        raise error
+    log.warning("a server is away", route=route, error=repr(error)[:300])
+    return Unavailable("the database does not answer now: send this again in a moment")
+
+
 class Arriving:
     """Bytes of bodies that are arriving in a process, over all its connections and addresses."""
 
@@ -63,6 +103,13 @@ class Arriving:
 
 HotPaths = Mapping[tuple[str, str], Hot]
 """By method and path."""
+
+HotFolders = Mapping[tuple[str, str], Callable[[str], Hot]]
+"""By method and the beginning of a path, up to a slash: what answers for the one segment behind it, decoded.
+
+Only of requests without a body. To all others, and behind other servers, an ordinary route answers, which must be there
+too, and say the same.
+"""
 
 
 class Asgi:

@@ -11,7 +11,7 @@ import gc
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -23,17 +23,16 @@ from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared import logs, metrics
-from shared.db import is_away
-from shared.errors import TemasError, Unavailable
+from shared.db import FAILURES
+from shared.errors import Invalid, TemasError
 from shared.health import Health
-from shared.hot import Arriving, Asgi, HotPaths
+from shared.hot import Arriving, Asgi, HotFolders, HotPaths, away
 from shared.protocol import protocol
 from shared.settings import ServiceSettings
 from shared.tasks import together
@@ -77,23 +76,28 @@ def create_app(
     routers: Sequence[APIRouter],
     largest_body: int = 1_000_000,
     hot: HotPaths | None = None,
+    beside: HotPaths | None = None,
+    folders: HotFolders | None = None,
 ) -> FastAPI:
     """The service's application: its `routers`, and what all services have. Past `largest_body` bytes it says 413.
 
-    `hot`: what is answered the short way, and refused here for other methods.
+    `hot`: what is answered the short way, and refused here for other methods. `beside` and `folders`: what is answered
+    that way, too, and has ordinary routes among `routers` that say the same.
     """
     app = FastAPIOffline(title=title, description=description, version="1", lifespan=lifespan, telemetry=OWN_TELEMETRY)
     app.add_middleware(_Limited, largest=largest_body)
     app.add_middleware(_Measured, service=service)
     app.state.hot = hot or {}
+    app.state.short = {**app.state.hot, **(beside or {})}
+    app.state.folders = folders or {}
     arriving = Arriving()
     for (method, path), answering in app.state.hot.items():
         app.router.routes.append(Route(path, Asgi(answering, arriving), methods=[method]))
     app.add_exception_handler(TemasError, _temas_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
-    for away in (SQLAlchemyError, OSError, TimeoutError):
-        app.add_exception_handler(away, _server_away)
+    for failure in FAILURES:
+        app.add_exception_handler(failure, _server_away)
     app.add_exception_handler(Exception, _unexpected)
     app.include_router(_operations(health))
     for router in routers:
@@ -133,14 +137,23 @@ async def _temas_error(request: Request, error: Exception) -> Response:
     return Json(error.body(), status_code=error.status, headers=dict(error.headers))
 
 
+class Misread(Invalid):
+    """What was sent is not of the form that the documentation has. `faults` as pydantic tells them."""
+
+    status = 422
+
+    def __init__(self, faults: Iterable[Any]) -> None:
+        details = [
+            {"path": ".".join(str(step) for step in fault["loc"]), "code": fault["type"], "message": fault["msg"]}
+            for fault in faults
+        ]
+        message = "; ".join(f"{detail['path']}: {detail['message']}" for detail in details)
+        super().__init__(message, details=details)
+
+
 async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for nothing else
-    details = [
-        {"path": ".".join(str(step) for step in fault["loc"]), "code": fault["type"], "message": fault["msg"]}
-        for fault in error.errors()
-    ]
-    message = "; ".join(f"{detail['path']}: {detail['message']}" for detail in details)
-    return Json({"code": "invalid_request", "message": message, "details": details}, status_code=422)
+    return await _temas_error(request, Misread(error.errors()))
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -162,10 +175,7 @@ def _allowed(request: Request) -> list[str]:
 
 
 async def _server_away(request: Request, error: Exception) -> Response:
-    if not is_away(error):
-        raise error
-    log.warning("a server is away", route=_route(request.scope), error=repr(error)[:300])
-    return await _temas_error(request, Unavailable("the database does not answer now: send this again in a moment"))
+    return await _temas_error(request, away(_route(request.scope), error))
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
@@ -263,7 +273,7 @@ def server(app: FastAPI, settings: ServiceSettings, service: str) -> uvicorn.Ser
             host=settings.host,
             port=settings.port,
             loop="uvloop",
-            http=protocol(service, settings.request_seconds, app.state.hot),
+            http=protocol(service, settings.request_seconds, app.state.short, app.state.folders),
             access_log=False,
             log_config=None,
             backlog=4096,

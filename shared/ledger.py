@@ -14,6 +14,7 @@ from sqlalchemy import BigInteger, Column, DateTime, Index, Integer, LargeBinary
 
 from shared.db import Work
 from shared.events import CloudEvent
+from shared.lookups import Lookup, Lookups
 
 TABLES_V1 = (
     """
@@ -50,7 +51,9 @@ BEGIN = text("""
     INSERT INTO stream_offset (consumer, topic, partition, next_offset) VALUES (:consumer, :topic, :partition, :first)
     ON CONFLICT DO NOTHING
 """)
-POSITIONS = text("SELECT partition, next_offset FROM stream_offset WHERE consumer = :consumer AND topic = :topic")
+POSITIONS = Lookup(
+    text("SELECT partition, next_offset FROM stream_offset WHERE consumer = :consumer AND topic = :topic")
+)
 ALL_POSITIONS = text("SELECT topic, partition, next_offset FROM stream_offset WHERE consumer = :consumer")
 # Keys arrive sorted: two consumers that insert the same events then wait for each other instead of deadlocking.
 REMEMBER = text("""
@@ -131,8 +134,8 @@ async def forget(work: Work, before: datetime, *, most: int = FORGOTTEN_AT_ONCE)
     return (await work.execute(FORGET, {"before": before, "most": most})).rowcount == most
 
 
-async def reached(work: Work, consumer: str, topic: str, position: Mapping[int, int]) -> bool:
+async def reached(lookups: Lookups, consumer: str, topic: str, position: Mapping[int, int]) -> bool:
     """Whether `consumer` has applied everything of `topic` up to `position` ({partition: offset})."""
-    rows = (await work.execute(POSITIONS, {"consumer": consumer, "topic": topic})).all()
-    applied = {row.partition: row.next_offset for row in rows}
+    rows = await lookups.rows(POSITIONS, {"consumer": consumer, "topic": topic})
+    applied = dict(map(tuple, rows))
     return all(applied.get(partition, 0) > offset for partition, offset in position.items())

@@ -12,12 +12,13 @@ import asyncio
 from collections.abc import Callable
 from time import perf_counter
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 import msgspec
 import structlog
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from shared.hot import Answer, Arriving, Hot, HotPaths, Later
+from shared.hot import Answer, Arriving, Hot, HotFolders, HotPaths, Later
 from shared.metrics import CUT_SHORT, Requests
 
 log = structlog.get_logger(__name__)
@@ -29,6 +30,9 @@ HEAD_BYTES = 64 * 1024
 LINGER = 1.0
 """Seconds that a client which is hung up on has to read why."""
 
+BODY = frozenset({b"content-length", b"transfer-encoding"})
+"""Headers of a request that has a body."""
+
 JSON = b"content-type: application/json\r\n"
 OUR_FAULT = Answer(500, JSON, b'{"code":"internal_error","message":"this is our fault; it was logged"}')
 
@@ -39,6 +43,7 @@ class Protocol(HttpToolsProtocol):
     service: str
     seconds: float
     hot: HotPaths
+    folders: HotFolders
     requests: Requests
     arriving: Arriving
 
@@ -88,12 +93,21 @@ class Protocol(HttpToolsProtocol):
         self.head = None
         method = self.parser.get_method().decode("ascii")
         path, _, query = self.url.partition(b"?")
-        hot = self.hot.get((method, path.decode("latin-1")))
+        hot = self.hot.get((method, path.decode("latin-1"))) or self._behind(method, path)
         free = self.cycle is None or self.cycle.response_complete  # else it is pipelined: uvicorn knows how to queue it
         if hot is None or not free or self.expect_100_continue or self.parser.should_upgrade():
             super().on_headers_complete()
         else:
             self.cycle = Exchange(self, hot, method, query)  # type: ignore[assignment]  # as far as uvicorn looks
+
+    def _behind(self, method: str, path: bytes) -> Hot | None:
+        """What answers for the last segment of `path`, where nothing has to be known of the request but that."""
+        folder, slash, last = path.rpartition(b"/")
+        make = self.folders.get((method, (folder + slash).decode("latin-1")))
+        if make is None or not last.isascii() or b"#" in self.url or any(name in BODY for name, _ in self.headers):
+            return None
+        segment = unquote(last.decode("ascii"))
+        return None if not segment or "/" in segment else make(segment)
 
     def on_body(self, body: bytes) -> None:
         if self.over:
@@ -228,8 +242,8 @@ class _Nobody:
 NOBODY_WAITS = _Nobody()
 
 
-def protocol(service: str, seconds: float, hot: HotPaths) -> type[asyncio.Protocol]:
+def protocol(service: str, seconds: float, hot: HotPaths, folders: HotFolders) -> type[asyncio.Protocol]:
     """The class of `service`'s connections."""
-    members: dict[str, Any] = {"service": service, "seconds": seconds, "hot": hot, "requests": Requests(service)}
-    members["arriving"] = Arriving()
+    members: dict[str, Any] = {"service": service, "seconds": seconds, "hot": hot, "folders": folders}
+    members |= {"requests": Requests(service), "arriving": Arriving()}
     return type("Protocol", (Protocol,), members)

@@ -16,6 +16,7 @@ import structlog
 from fastapi import FastAPI
 
 from services.personalize import api, metrics
+from services.personalize.api.direct import direct
 from services.personalize.consumer import stream
 from services.personalize.publisher import DecisionLog
 from services.personalize.service.chance import Pool
@@ -39,6 +40,9 @@ log = structlog.get_logger(__name__)
 
 DESCRIPTION = "What to offer this person, here, now, and whether to say anything at all. It learns from every answer."
 
+LARGEST_BODY = 100_000
+"""Bytes."""
+
 LOOK_BACK = timedelta(days=90)
 """How far back exposures matter: caps and rests may not be longer."""
 
@@ -55,15 +59,17 @@ def build(settings: Settings, clock: Clock = system_clock) -> FastAPI:
         async with running(app, settings, health, clock):
             yield
 
-    return create_app(
+    app = create_app(
         service=SERVICE,
         title="Temas personalize",
         description=DESCRIPTION,
         health=health,
         lifespan=lifespan,
         routers=[api.router(UserTokens(settings.user_token_secret))],
-        largest_body=100_000,
+        largest_body=LARGEST_BODY,
+        beside=direct(lambda: app.state.keyring, lambda: app.state.decisions, LARGEST_BODY),
     )
+    return app
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ from fastapi import FastAPI
 
 from services.profile import api
 from services.profile.api.desk import Desk
+from services.profile.api.views import views
 from services.profile.consumer import stream
 from services.profile.publisher import (
     Backlog,
@@ -49,6 +50,7 @@ from shared.health import Health
 from shared.http import background, create_app
 from shared.kafka import Kafka
 from shared.keys import KeyReader, Keyring
+from shared.lookups import Lookups
 from shared.outbox import Publisher
 
 DESCRIPTION = "The unified view of each customer: who they are, what happened, which segments and stage they are in."
@@ -63,22 +65,28 @@ def build(settings: Settings, clock: Clock = system_clock) -> FastAPI:
         async with running(app, settings, health, clock):
             yield
 
-    return create_app(
+    app = create_app(
         service=SERVICE,
         title="Temas profile",
         description=DESCRIPTION,
         health=health,
         lifespan=lifespan,
         routers=[api.router()],
+        folders=views(lambda: app.state.keyring, lambda: app.state.desk),
     )
+    return app
 
 
 @asynccontextmanager
 async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock) -> AsyncIterator[None]:
     """Everything that the service is made of, while the block lasts."""
-    async with Kafka.open(settings.kafka, health) as kafka, Database.open(settings.database) as database:
+    async with (
+        Kafka.open(settings.kafka, health) as kafka,
+        Database.open(settings.database) as database,
+        Lookups.open(settings.database) as lookups,
+    ):
         await kafka.require((topics.TOUCHPOINTS, topics.SCORES, topics.KEYS, *topics.given_by(SERVICE)))
-        made = _Made(settings, kafka, database, health, clock)
+        made = _Made(settings, kafka, database, lookups, health, clock)
         app.state.keyring = made.keyring
         app.state.desk = made.desk()
         async with background(app, *made.stream_and_publications(), *made.upkeep()):
@@ -88,10 +96,13 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
 class _Made:
     """The use cases, what answers with them, and the loops that run them."""
 
-    def __init__(self, settings: Settings, kafka: Kafka, database: Database, health: Health, clock: Clock) -> None:
+    def __init__(
+        self, settings: Settings, kafka: Kafka, database: Database, lookups: Lookups, health: Health, clock: Clock
+    ) -> None:
         self.settings = settings
         self.kafka = kafka
         self.database = database
+        self.lookups = lookups
         self.health = health
         self.clock = clock
         self.keyring = Keyring(settings.secret_key, clock)
@@ -112,6 +123,7 @@ class _Made:
         rulings = Rulings(self.profiles, self.clock)
         return Desk(
             database=self.database,
+            lookups=self.lookups,
             reading=Reading(consumer=SERVICE, topic=self.settings.kafka.prefix + topics.TOUCHPOINTS.name),
             explaining=Explaining(self.settings.limits),
             rulings=rulings,

@@ -51,7 +51,7 @@ async def load(database: Database, first: int, end: int) -> None:
     """Everybody from number `first` up to but without `end`, as copies of the model."""
     for start in range(first, end, CHUNK):
         await _load(database, start, min(start + CHUNK, end))
-    async with database.plain.connect() as work:
+    async with database.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as work:
         await work.execute(text("SET statement_timeout = 0"))
         for name in (*PERSONAL, "presence", "event_seen"):
             await work.execute(text(f"VACUUM ANALYZE {name}"))

@@ -125,7 +125,9 @@ class Counting:
         ends = await self.reader.end_offsets(_partitions(self.settings, self.topic))
         reach = {partition.partition: end - 1 for partition, end in ends.items() if end}
         async with self.database.begin() as work:
-            return await ledger.reached(work, self.name, self.settings.prefix + self.topic.name, reach)
+            applied = await ledger.positions(work, self.name)
+        topic = self.settings.prefix + self.topic.name
+        return all(applied.get((topic, partition), 0) > offset for partition, offset in reach.items())
 
     async def log(self) -> list[ConsumerRecord]:
         return await everything(self.settings, self.topic)

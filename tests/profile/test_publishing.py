@@ -54,7 +54,8 @@ class Office:
 
     async def absorbed(self, user: str) -> int:
         """The version that somebody waits for who wants to see what has been absorbed."""
-        found = await self.database.glance(lambda work: profiles.find(work, Identifier("user_id", user)))
+        async with self.database.begin() as work:
+            found = await profiles.find(work, Identifier("user_id", user))
         assert found is not None
         return found.version
 

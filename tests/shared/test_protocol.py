@@ -13,8 +13,9 @@ from fastapi import APIRouter, FastAPI, Request
 from prometheus_client import REGISTRY
 from pydantic import SecretStr
 
+from shared.errors import TooManyRequests
 from shared.health import Health
-from shared.hot import Answer, Headers, Later, lines
+from shared.hot import Answer, Headers, Later, lines, soon
 from shared.http import create_app, server
 from shared.protocol import HEAD_BYTES
 from shared.settings import ServiceSettings
@@ -58,6 +59,31 @@ class Echo:
     def goes_on(self) -> None:
         if not self.wait.done():
             self.wait.set_result(None)
+
+
+class Named:
+    """A hot address in a folder: says what was behind it."""
+
+    route = "/people/{name:path}"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def refusal(self, headers: Headers, size: int, held: int) -> Answer | None:
+        return None
+
+    def answer(self, headers: Headers, query: bytes, body: bytes) -> Answer | Later:
+        return soon(self.route, self._answer(query))
+
+    async def _answer(self, query: bytes) -> Answer:
+        await asyncio.sleep(0)
+        if query == b"away":
+            raise ConnectionRefusedError
+        if query == b"crash":
+            raise ZeroDivisionError
+        if query == b"busy":
+            raise TooManyRequests("not so fast")
+        return Answer(200, b"", json.dumps({"short": self.name}).encode())
 
 
 class Client:
@@ -111,9 +137,13 @@ async def place() -> AsyncIterator[Place]:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
 
+    @router.get("/people/{name:path}")
+    async def long_way(name: str) -> dict[str, str]:
+        return {"long": name}
+
     app = create_app(
         service="tests", title="Tests", description="", health=Health(), lifespan=lifespan, routers=[router],
-        hot={("POST", "/hot"): echo},
+        hot={("POST", "/hot"): echo}, folders={("GET", "/people/"): Named},
     )  # fmt: skip
     running = server(app, ServiceSettings(port=port, secret_key=SecretStr("s"), request_seconds=SECONDS), "tests")
     serving = asyncio.create_task(running.serve())
@@ -213,6 +243,46 @@ async def test_both_ways_are_counted_by_route(place: Place) -> None:
         await client.answer()
         await client.answer()
     assert (answered("/hot"), answered("/cold")) == (before[0] + 1, before[1] + 1)
+
+
+async def asked(client: Client, target: str, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
+    await client.send(f"{method} {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    return await client.answer()
+
+
+async def test_one_segment_behind_a_folder_is_answered_the_short_way_and_all_else_as_before(place: Place) -> None:
+    said = {}
+    async with place.client() as client:
+        for target in ("a", "a%20b%25%3F?c", "a/b", "a%2Fb", "", "a#b", "http://x/people/a"):
+            address = target if target.startswith("http") else f"/people/{target}"
+            status, _, body = await asked(client, address)
+            assert status == 200
+            said[target] = json.loads(body)
+    assert said == {
+        "a": {"short": "a"},
+        "a%20b%25%3F?c": {"short": "a b%?"},
+        "a/b": {"long": "a/b"},
+        "a%2Fb": {"long": "a/b"},
+        "": {"long": ""},
+        "a#b": {"long": "a"},
+        "http://x/people/a": {"long": "a"},
+    }
+
+
+async def test_what_has_a_body_behind_a_folder_goes_the_long_way(place: Place) -> None:
+    async with place.client() as client:
+        await client.send(b"GET /people/a HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nxxxxx")
+        assert json.loads((await client.answer())[2]) == {"long": "a"}
+        assert json.loads((await asked(client, "/people/a"))[2]) == {"short": "a"}
+        assert (await asked(client, "/people/a", "DELETE"))[0] == 405
+
+
+async def test_what_goes_wrong_while_somebody_waits_is_told_by_its_kind(place: Place) -> None:
+    kinds = {"away": (503, "unavailable"), "crash": (500, "internal_error"), "busy": (429, "too_many_requests")}
+    async with place.client() as client:
+        for kind, told in kinds.items():
+            status, _, said = await asked(client, f"/people/a?{kind}")
+            assert (status, json.loads(said)["code"]) == told
 
 
 # --- bodies that are too much ----------------------------------------------------------------------------------------

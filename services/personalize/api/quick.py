@@ -10,11 +10,11 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from fastapi import Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import ValidationError
 
 from services.personalize.schemas import DecideBody
+from shared.http import Misread
 
 
 def quick(check: Callable[[Request], Awaitable[None]]) -> type[APIRoute]:
@@ -24,7 +24,7 @@ def quick(check: Callable[[Request], Awaitable[None]]) -> type[APIRoute]:
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
             async def handle(request: Request) -> Response:
                 await check(request)
-                body = _read(await request.body())
+                body = read(await request.body())
                 answer = await self.endpoint(body, request.app.state.decisions)
                 return Response(answer.model_dump_json(), media_type="application/json")
 
@@ -33,9 +33,9 @@ def quick(check: Callable[[Request], Awaitable[None]]) -> type[APIRoute]:
     return Quick
 
 
-def _read(body: bytes) -> DecideBody:
+def read(body: bytes) -> DecideBody:
+    """Raises Misread."""
     try:
         return DecideBody.model_validate_json(body)
     except ValidationError as error:
-        faults = [{**fault, "loc": ("body", *fault["loc"])} for fault in error.errors()]
-        raise RequestValidationError(faults) from None
+        raise Misread({**fault, "loc": ("body", *fault["loc"])} for fault in error.errors()) from None

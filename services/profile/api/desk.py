@@ -19,15 +19,20 @@ from services.profile.service.ruling import Rulings
 from services.profile.service.segments import Segments
 from services.profile.service.traits import TraitHistory
 from shared.db import Database, Work
+from shared.lookups import Lookups
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Desk:
-    """The use cases, and the database to run them in; `patience` is how many seconds a read may wait to be shown."""
+    """The use cases, and the database to run them in, or just to look into.
+
+    `patience` is how many seconds a read may wait to be shown.
+    """
 
     database: Database
+    lookups: Lookups
     reading: Reading
     explaining: Explaining
     rulings: Rulings
@@ -44,12 +49,9 @@ class Desk:
         """`use` in one transaction."""
         return await self.database.retrying(use)
 
-    async def glance(self, use: Callable[[Work], Awaitable[T]]) -> T:
-        """`use`, which only reads, in no transaction."""
-        return await self.database.glance(use)
 
-
-def _desk(request: Request) -> Desk:
+# A coroutine, as dependencies are throughout: FastAPI would run a plain function in a thread.
+async def _desk(request: Request) -> Desk:
     """The application's, since it started."""
     desk: Desk = request.app.state.desk
     return desk

@@ -77,21 +77,21 @@ async def timeline(
     responses={200: {"content": {"application/json": {"schema": view_schema()}}}},
 )
 async def profile(person: Person, desk: AtDesk, after: After = None) -> Response:
-    identifier = identifier_in(person)
-    position = parse_token(after) if after is not None else {}
-    return Response(await _shown(desk, identifier, position), media_type="application/json")
+    return Response(await shown(desk, person, after), media_type="application/json")
 
 
-async def _shown(desk: Desk, identifier: Identifier, position: dict[int, int]) -> str:
-    """The view as soon as it shows what was asked for. Raises NotYet when patience ends.
+async def shown(desk: Desk, person: str, after: str | None) -> str:
+    """The view as soon as it shows what was asked for. Raises Invalid, ProfileNotFound; NotYet when patience ends.
 
     What is wanted is settled at the first look: a profile that changes without a pause never shows its newest version.
     """
+    identifier = identifier_in(person)
+    position = parse_token(after) if after is not None else {}
     time = asyncio.get_running_loop().time
     deadline = time() + desk.patience
     wanted: int | None = None
     while time() < deadline:
-        sight = await desk.glance(lambda work: desk.reading.look(identifier, position, work))
+        sight = await desk.reading.look(identifier, position, desk.lookups)
         if sight is not None:
             wanted = sight.wanted if wanted is None else wanted
             if sight.version >= wanted:

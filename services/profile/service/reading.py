@@ -13,7 +13,7 @@ from services.profile.domain.identity import NAMED
 from services.profile.errors import ProfileNotFound
 from services.profile.service import history
 from services.profile.service.history import Page
-from services.profile.store import partitions, profiles
+from services.profile.store import partitions, profiles, sights
 from services.profile.store.profiles import Found
 from services.profile.store.timeline import Asked, Place
 from shared import ledger
@@ -21,6 +21,7 @@ from shared.clock import rfc3339
 from shared.db import Work
 from shared.events import Touchpoints
 from shared.identifiers import PROFILE, Identifier, normal
+from shared.lookups import Lookups
 
 EVER = datetime.min.replace(tzinfo=UTC)
 """The first moment of our calendar."""
@@ -63,14 +64,16 @@ class Reading:
         self.consumer = consumer
         self.topic = topic
 
-    async def look(self, identifier: Identifier, after: Mapping[int, int], work: Work) -> Sight | None:
+    async def look(self, identifier: Identifier, after: Mapping[int, int], lookups: Lookups) -> Sight | None:
         """The view of whoever has `identifier`; None where the log has not been absorbed up to `after` yet.
 
         `after` is a position, {partition: offset}, or empty. Raises ProfileNotFound.
         """
-        if after and not await ledger.reached(work, self.consumer, self.topic, after):
+        if after and not await ledger.reached(lookups, self.consumer, self.topic, after):
             return None
-        found = await found_profile(work, identifier)
+        found = await _seen(lookups, identifier)
+        if found is None:
+            raise ProfileNotFound(identifier)
         # What was never published has version 0, which nobody wants.
         return Sight(found.body or "", found.shown or 0, found.version if after else found.joined)
 
@@ -101,7 +104,20 @@ async def found_profile(work: Work, identifier: Identifier) -> Found:
 async def _find(work: Work, identifier: Identifier) -> Found | None:
     if identifier.kind != PROFILE:
         return await profiles.find(work, normal(identifier))
+    profile_id = _id(identifier)
+    return None if profile_id is None else await profiles.find_by_id(work, profile_id)
+
+
+async def _seen(lookups: Lookups, identifier: Identifier) -> Found | None:
+    if identifier.kind != PROFILE:
+        return await sights.find(lookups, normal(identifier))
+    profile_id = _id(identifier)
+    return None if profile_id is None else await sights.find_by_id(lookups, profile_id)
+
+
+def _id(identifier: Identifier) -> str | None:
+    """The id of a profile that it names; None where it is no id of ours, so nobody's."""
     try:
-        return await profiles.find_by_id(work, str(UUID(identifier.value)))
-    except ValueError:  # no id of ours, so nobody's
+        return str(UUID(identifier.value))
+    except ValueError:
         return None

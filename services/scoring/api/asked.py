@@ -32,17 +32,18 @@ ModelId = Annotated[
 ]
 
 
-def _scores(request: Request) -> Scores:
+# Coroutines, as dependencies are throughout: FastAPI would run a plain function in a thread.
+async def _scores(request: Request) -> Scores:
     scores: Scores = request.app.state.scores
     return scores
 
 
-def _models(request: Request) -> Models:
+async def _models(request: Request) -> Models:
     models: Models = request.app.state.models
     return models
 
 
-def _reports(request: Request) -> Reports:
+async def _reports(request: Request) -> Reports:
     reports: Reports = request.app.state.reports
     return reports
 
