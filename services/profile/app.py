@@ -86,7 +86,7 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
         Lookups.open(settings.database) as lookups,
     ):
         await kafka.require((topics.TOUCHPOINTS, topics.SCORES, topics.KEYS, *topics.given_by(SERVICE)))
-        made = _Made(settings, kafka, database, lookups, health, clock)
+        made = _Made(settings, kafka=kafka, database=database, lookups=lookups, health=health, clock=clock)
         app.state.keyring = made.keyring
         app.state.desk = made.desk()
         async with background(app, *made.stream_and_publications(), *made.upkeep()):
@@ -97,7 +97,14 @@ class _Made:
     """The use cases, what answers with them, and the loops that run them."""
 
     def __init__(
-        self, settings: Settings, kafka: Kafka, database: Database, lookups: Lookups, health: Health, clock: Clock
+        self,
+        settings: Settings,
+        *,
+        kafka: Kafka,
+        database: Database,
+        lookups: Lookups,
+        health: Health,
+        clock: Clock,
     ) -> None:
         self.settings = settings
         self.kafka = kafka
