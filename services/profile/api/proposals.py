@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path
 
 from services.profile.api.desk import AtDesk
 from services.profile.domain.proposals import Proposal, Status
-from services.profile.schemas import Decision, ProposalBody, ProposalPage, ReasonBody
+from services.profile.schemas.proposals import Decision, ProposalBody, ProposalPage, ReasonBody
 from shared.auth import Caller
 from shared.clock import rfc3339
 from shared.http import Refusal
