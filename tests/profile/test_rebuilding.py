@@ -98,7 +98,7 @@ async def test_what_is_wrong_is_named_mended_and_can_be_put_back(
         "FROM edge WHERE member_value = 'm@example.com'",
         "UPDATE identifier SET profile_id = (SELECT profile_id FROM identifier WHERE value = 'mert') "
         "WHERE value = 'tablet'",
-        "UPDATE profile SET version = version + 1, marked_at = now()",
+        f"UPDATE profile SET version = version + 1, marked_at = '{START}'",
     )
     await small.settled()
     wrong = await small.facts()
@@ -406,7 +406,9 @@ async def test_an_interrupted_rebuild_goes_on_where_it_was(
 async def test_views_follow_though_the_operator_was_cut_off_right_after_the_exchange(
     small: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await small.run("UPDATE fragment SET state = '{}' WHERE value = 'desk'", "UPDATE profile SET marked_at = now()")
+    await small.run(
+        "UPDATE fragment SET state = '{}' WHERE value = 'desk'", f"UPDATE profile SET marked_at = '{START}'"
+    )
 
     async def breaks(*_: object) -> None:
         raise OSError("the line is cut")

@@ -54,6 +54,11 @@ class Filling:
 
     async def _fill(self, kept: Kept, work: Work) -> None:
         """Count the next chunk of history; show the definition where that was the last."""
+        filled = await self.read_on(kept, work)
+        await (self._show(filled, work) if filled.fill.done else definitions.put(work, filled))
+
+    async def read_on(self, kept: Kept, work: Work) -> Kept:
+        """Count the next chunk of history, and give how far that has come; it is not written down yet."""
         first = self._first(kept.definition)
         periods = await partitions.existing(work)
         fill = kept.fill.going_on(first, periods)
@@ -67,9 +72,8 @@ class Filling:
         additions = counted(chunk.found, own)
 
         await parts.add(work, additions, own)
-        filled = kept._replace(fill=fill.read(chunk.looked, len(chunk.found), chunk.last))
-        await (self._show(filled, work) if filled.fill.done else definitions.put(work, filled))
         metrics.COMPUTED_LOOKED.inc(chunk.looked)
+        return kept._replace(fill=fill.read(chunk.looked, len(chunk.found), chunk.last))
 
     async def _show(self, kept: Kept, work: Work) -> None:
         """From the end of this transaction on it shows in every view that is published, and the one before in none."""
