@@ -12,7 +12,9 @@ import pytest
 from services.profile.service.defined import Definitions
 from services.profile.service.filling import Filling
 from services.profile.service.rebuilding import meeting
+from services.profile.service.rebuilding.meeting import Meeting
 from services.profile.service.rebuilding.steps import DIFFERENT, EQUAL, REFUSED
+from services.profile.service.rebuilding.whole import Rebuilding
 from services.profile.store import definitions
 from shared.db import Work
 from shared.identifiers import Identifier
@@ -165,6 +167,38 @@ async def test_while_something_is_filled_a_rebuild_waits(small: World, nobody_fi
     assert await rebuilding == EQUAL
     await small.tell(order("12", 310, 2, user="ayse"))
     assert (await computed(small, "ayse"))["spent"] == 10 + 20 + 40 + 2
+
+
+async def test_what_is_defined_in_the_last_moment_counts_everything_once(
+    small: World, nobody_fills: pytest.MonkeyPatch
+) -> None:
+    """After it was seen that nothing is being filled, and before everybody is held up."""
+    await small.run("UPDATE fragment SET state = '{}' WHERE value = 'mert'")
+    swap, unfilled = Rebuilding.swap, Meeting._unfilled
+    swapping, saved = False, False
+
+    async def swaps(self: Rebuilding, *, name: str) -> None:
+        nonlocal swapping
+        swapping = True
+        await swap(self, name=name)
+
+    async def looks(self: Meeting) -> bool:
+        nonlocal saved
+        found = await unfilled(self)
+        if saved:
+            nobody_fills.undo()
+        elif swapping:
+            saved = True
+            await save(small, "spent", SPENT)
+        return found
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Rebuilding, "swap", swaps)
+        patched.setattr(Meeting, "_unfilled", looks)
+        assert await small.rebuild() == EQUAL
+    nobody_fills.undo()
+    await swept(small)
+    assert await computed(small, "ayse") == {"orders": 2, "largest": 20, "spent": 10 + 20}
 
 
 async def test_one_person_is_not_made_anew_between_two_steps_of_filling(
