@@ -84,7 +84,7 @@ def test_the_reasons_add_up_to_the_weight() -> None:
 def test_families_are_not_proposed() -> None:
     """Everybody of a register gets a sister: of one surname, address and phone, with a name and a birthday of hers."""
     originals = [each for each in people(4) if each.named.value.endswith("-org")]
-    once, others = originals[:600], originals[-600:]
+    once, others = originals[:300], originals[-300:]
     phones = {each.named: f"02{number:08}" for number, each in enumerate(once)}
     once = [msgspec.structs.replace(each, phone=phones[each.named]) for each in once]
     sisters = [
@@ -104,7 +104,7 @@ def test_families_are_not_proposed() -> None:
     found = pairs(look([*once, *sisters, *twice]).found)
     wrong = [pair for pair in found if len({name.removesuffix("-again") for name in pair}) == 2]
     assert len(found) - len(wrong) == 100
-    assert len(wrong) <= 2
+    assert len(wrong) <= 1
 
 
 @cache

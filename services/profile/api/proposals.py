@@ -43,7 +43,10 @@ async def proposal(proposal_id: ProposalId, desk: AtDesk) -> ProposalBody:
 
 @router.post("/identities/proposals/{proposal_id}/accept", summary="They are one person: merge", responses=CONFLICT)
 async def accept(proposal_id: ProposalId, body: Decision, desk: AtDesk, caller: Caller) -> ProposalBody:
-    """As `POST /v1/identities/merge`, and `unmerge` takes it back. Where that is refused the proposal stays open."""
+    """As `POST /v1/identities/merge`, and `unmerge` takes it back. Where that is refused the proposal stays open.
+
+    Two who became one meanwhile are accepted as they are.
+    """
     return _body(await desk.run(lambda work: desk.proposals.accept(proposal_id, caller.id, body.why, work)))
 
 
