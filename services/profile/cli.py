@@ -58,7 +58,7 @@ async def _relink(settings: Settings, identifiers: list[Identifier]) -> None:
 @main.command()
 def rebuild(
     *,
-    person: Annotated[str | None, Option(help="Only this person (kind:value), at once and for good.")] = None,
+    person: Annotated[str | None, Option(help="Only this person (kind:value), for good; absorbing waits.")] = None,
     dry_run: Annotated[bool, Option("--dry-run", help="Compare, and change nothing.")] = False,
     afresh: Annotated[bool, Option("--afresh", help="From the log's first record, whatever was begun before.")] = False,
     revert: Annotated[bool, Option("--revert", help="Put back what was there before the last rebuild.")] = False,

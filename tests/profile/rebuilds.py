@@ -45,6 +45,7 @@ Rows = dict[str, list[tuple[Any, ...]]]
 class World:
     service: Service
     database: Database
+    past: Past
 
     async def rebuild(self, **order: Any) -> int:
         """The exit code."""
@@ -101,8 +102,7 @@ class World:
         await until(look)
 
     async def bounds(self) -> dict[int, Bounds]:
-        async with Past.open(self.service.settings.kafka, topics.TOUCHPOINTS) as past:
-            return await past.bounds()
+        return await self.past.bounds()
 
     async def cut(self) -> None:
         """The log loses all that it has."""
@@ -140,6 +140,12 @@ class World:
         """Whether what was there before a rebuild, or one that is not finished, still is."""
         return bool(await rows(self.database, "SELECT 1 FROM pg_namespace WHERE nspname LIKE 'profile\\_%'"))
 
+    async def mended(self) -> None:
+        """What the log says, and nothing kept: so that the next test finds it as this one did."""
+        for order in ({"forget": True}, {}, {"forget": True}):
+            assert await self.rebuild(**order) == 0
+        await self.settled()
+
     async def timeline(self, person: Identifier) -> list[str]:
         answer = await self.service.send("GET", f"/v1/profiles/{person}/timeline", params={"limit": "100"})
         assert answer.status_code == 200, answer.text
@@ -152,5 +158,9 @@ async def world(servers: Servers) -> AsyncIterator[World]:
     async with servers.installation() as installation:
         await make_topics(installation)
         small = settings(installation, limits_by_kind={"anonymous_id": 3}, identifier_limit=2)
-        async with running(small) as service, Database.open(installation.database("profile")) as database:
-            yield World(service, database)
+        async with (
+            running(small) as service,
+            Database.open(installation.database("profile")) as database,
+            Past.open(small.kafka, topics.TOUCHPOINTS) as past,
+        ):
+            yield World(service, database, past)

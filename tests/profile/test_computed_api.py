@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from services.profile.domain.computed.definitions import Formula
 from services.profile.errors import TooManyComputed
 from services.profile.publisher import ComputedFiller
-from services.profile.schemas import ComputedBody, ComputedFormula, ComputedOfPerson, ComputedPage
+from services.profile.schemas.computed import ComputedBody, ComputedFormula, ComputedOfPerson, ComputedPage
 from services.profile.service import defining
 from services.profile.service.absorbing import Profiles
 from services.profile.service.defined import Definitions

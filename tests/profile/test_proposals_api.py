@@ -138,6 +138,33 @@ async def test_a_merge_that_a_ruling_forbids_leaves_the_proposal_open(service: S
     assert await proposed(service, one, other) == found
 
 
+async def test_two_who_became_one_by_way_of_somebody_else_are_accepted_all_the_same(service: Service) -> None:
+    one, other = await twice(service, "tg")
+    await look(service)
+    found = await proposed(service, one, other)
+    assert found is not None
+    await service.shows("user_id:tg-3", identified("tg-3", at=after(3)))
+    for whom in (one, other):
+        body = {"identifier": "user_id:tg-3", "into": whom, "why": "as it is"}
+        assert (await service.send("POST", "/v1/identities/merge", json=body)).status_code == 200
+    before = (await service.send("GET", "/v1/identities/rulings")).json()
+    answer = await decide(service, found, "accept")
+    assert (answer.status_code, answer.json()["status"]) == (200, "accepted"), answer.text
+    assert (await service.send("GET", "/v1/identities/rulings")).json() == before, "nothing was left to rule"
+
+
+async def test_one_who_was_absorbed_by_somebody_else_brings_them_along(service: Service) -> None:
+    one, other = await twice(service, "al")
+    await look(service)
+    found = await proposed(service, one, other)
+    assert found is not None
+    await service.shows("user_id:al-3", identified("al-3", at=after(0)))
+    body = {"identifier": other, "into": "user_id:al-3", "why": "as it is"}
+    assert (await service.send("POST", "/v1/identities/merge", json=body)).status_code == 200
+    assert (await decide(service, found, "accept")).json()["status"] == "accepted"
+    assert len({(await service.view(each))["profile_id"] for each in (one, other, "user_id:al-3")}) == 1
+
+
 async def test_pages_hold_the_heaviest_first_and_skip_nothing(service: Service) -> None:
     for name in ("pa", "pb", "pc"):
         await twice(service, name, **({"birthday": "1980-03-05"} if name == "pb" else {}))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
+import pkgutil
 from collections.abc import Sequence
 from datetime import UTC, timedelta
 from typing import Any
@@ -265,7 +267,15 @@ async def test_nobody_gets_in_without_the_secret_key(service: Service, method: s
 
 
 def test_every_example_is_what_it_is_an_example_of() -> None:
-    bodies = [each for each in vars(schemas).values() if isinstance(each, type) and issubclass(each, BaseModel)]
+    modules = [
+        importlib.import_module(f"{schemas.__name__}.{each.name}") for each in pkgutil.iter_modules(schemas.__path__)
+    ]
+    bodies = {
+        each
+        for module in modules
+        for each in vars(module).values()
+        if isinstance(each, type) and issubclass(each, BaseModel)
+    }
     shown: list[tuple[type[BaseModel], Any]] = [
         (each, extra["example"])
         for each in bodies

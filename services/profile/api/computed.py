@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Response
 from services.profile.api.desk import AtDesk
 from services.profile.api.profiles import Person, identifier_in
 from services.profile.domain.computed.definitions import Formula
-from services.profile.schemas import (
+from services.profile.schemas.computed import (
     ComputedBody,
     ComputedFormula,
     ComputedOfPerson,

@@ -10,7 +10,8 @@ from fastapi import APIRouter, Path
 from services.profile.api.desk import AtDesk
 from services.profile.api.traits import said
 from services.profile.domain.groups import Group
-from services.profile.schemas import GroupBody, GroupMemberPage, GroupPage, GroupWithCount, Member, WordBody
+from services.profile.schemas import Member, WordBody
+from services.profile.schemas.groups import GroupBody, GroupMemberPage, GroupPage, GroupWithCount
 from shared.clock import rfc3339
 from shared.http import Refusal
 from shared.paging import DEFAULT_LIMIT, TEXT, AnyText, Cursor, Limit, cursor, place

@@ -11,7 +11,7 @@ from services.profile.api.desk import AtDesk, Desk
 from services.profile.api.profiles import Person, identifier_in
 from services.profile.domain.explanation import Why
 from services.profile.domain.rulings import Ruling
-from services.profile.schemas import (
+from services.profile.schemas.identities import (
     ExplainedEdge,
     ExplainedIdentifier,
     ExplainedRuling,

@@ -10,7 +10,7 @@ from services.profile.api.desk import AtDesk
 from services.profile.api.segments import segment_body
 from services.profile.domain.personas import PERSONAS
 from services.profile.errors import PersonaNotFound
-from services.profile.schemas import PersonaBody, PersonaList, Segment
+from services.profile.schemas.segments import PersonaBody, PersonaList, Segment
 from shared.http import Refusal
 
 router = APIRouter(tags=["segments"])

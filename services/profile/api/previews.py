@@ -6,7 +6,8 @@ from fastapi import APIRouter
 
 from services.profile.api.desk import AtDesk
 from services.profile.domain.publication import Known
-from services.profile.schemas import AskedRule, NamedBy, PreviewBody, Sampled
+from services.profile.schemas import NamedBy
+from services.profile.schemas.segments import AskedRule, PreviewBody, Sampled
 
 router = APIRouter(tags=["segments"])
 

@@ -13,7 +13,7 @@ from sqlalchemy import Row
 
 from services.profile.api.desk import AtDesk, Desk
 from services.profile.errors import NotYet, ProfileNotFound
-from services.profile.schemas import TimelinePage, view_schema
+from services.profile.schemas.views import TimelinePage, view_schema
 from services.profile.service.history import NOW
 from services.profile.service.reading import EVER, Filter, Leaf
 from services.profile.store.timeline import Place

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path
 
 from services.profile.api.desk import AtDesk
 from services.profile.domain.proposals import Proposal, Status
-from services.profile.schemas import Decision, ProposalBody, ProposalPage, ReasonBody
+from services.profile.schemas.proposals import Decision, ProposalBody, ProposalPage, ReasonBody
 from shared.auth import Caller
 from shared.clock import rfc3339
 from shared.http import Refusal
@@ -43,7 +43,10 @@ async def proposal(proposal_id: ProposalId, desk: AtDesk) -> ProposalBody:
 
 @router.post("/identities/proposals/{proposal_id}/accept", summary="They are one person: merge", responses=CONFLICT)
 async def accept(proposal_id: ProposalId, body: Decision, desk: AtDesk, caller: Caller) -> ProposalBody:
-    """As `POST /v1/identities/merge`, and `unmerge` takes it back. Where that is refused the proposal stays open."""
+    """As `POST /v1/identities/merge`, and `unmerge` takes it back. Where that is refused the proposal stays open.
+
+    Two who became one meanwhile are accepted as they are.
+    """
     return _body(await desk.run(lambda work: desk.proposals.accept(proposal_id, caller.id, body.why, work)))
 
 

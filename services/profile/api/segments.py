@@ -12,15 +12,8 @@ from sqlalchemy import Row
 from services.profile.api.desk import AtDesk
 from services.profile.api.profiles import utc
 from services.profile.domain.counts import Unit
-from services.profile.schemas import (
-    Count,
-    CountPage,
-    Member,
-    MemberPage,
-    Segment,
-    SegmentPage,
-    SegmentRule,
-)
+from services.profile.schemas import Member
+from services.profile.schemas.segments import Count, CountPage, MemberPage, Segment, SegmentPage, SegmentRule
 from services.profile.service.publishing import cost
 from shared.clock import rfc3339
 from shared.http import Refusal

@@ -11,7 +11,7 @@ from sqlalchemy import Row
 from services.profile.api.desk import AtDesk
 from services.profile.api.profiles import Person, identifier_in, utc
 from services.profile.domain.traits import Word
-from services.profile.schemas import TraitHistoryPage, TraitPage
+from services.profile.schemas.traits import TraitHistoryPage, TraitPage
 from services.profile.service.history import NOW
 from services.profile.service.traits import Words
 from services.profile.store.timeline import Place

@@ -55,6 +55,10 @@ class Filling:
 
     async def _fill(self, kept: Kept, work: Work) -> None:
         """Count the next chunk of history."""
+        await definitions.put(work, await self.read_on(kept, work))
+
+    async def read_on(self, kept: Kept, work: Work) -> Kept:
+        """Count the next chunk of history, and give how far that has come; it is not written down yet."""
         first = self._first(kept.definition)
         periods = await partitions.existing(work)
         fill = kept.fill.going_on(first, periods)
@@ -68,8 +72,8 @@ class Filling:
         additions = counted(chunk.found, own)
 
         await parts.add(work, additions, own)
-        await definitions.put(work, kept._replace(fill=fill.read(chunk.looked, len(chunk.found), chunk.last)))
         metrics.COMPUTED_LOOKED.inc(chunk.looked)
+        return kept._replace(fill=fill.read(chunk.looked, len(chunk.found), chunk.last))
 
     async def _show(self, kept: Kept, work: Work) -> None:
         """From the end of this transaction on it shows in every view that is published, and the one before in none.

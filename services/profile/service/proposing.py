@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import msgspec
@@ -11,7 +12,7 @@ from services.profile import metrics
 from services.profile.domain.description import Description, described
 from services.profile.domain.proposals import Found, Proposal, Revision, Status, revised
 from services.profile.domain.rulings import holding
-from services.profile.errors import ProposalDecided, ProposalNotFound
+from services.profile.errors import ProposalDecided, ProposalNotFound, Together
 from services.profile.service.ruling import Rulings, Word
 from services.profile.store import identities, proposals
 from shared.clock import Clock
@@ -77,14 +78,15 @@ class Proposals:
         return found
 
     async def accept(self, id: str, who: str, why: str, work: Work) -> Proposal:
-        """Merge the two. Raises ProposalNotFound and ProposalDecided, and what `Rulings.rule` raises: then the proposal
-        is as it was.
+        """Merge the two, unless they are one by now anyway. Raises ProposalNotFound and ProposalDecided, and what else
+        `Rulings.rule` raises: then the proposal is as it was.
         """
         proposal = await self.get(id, work, lock=True)
         if proposal.status == "accepted":
             return proposal
         _check_open(proposal, "POST /v1/identities/merge makes the two one person nevertheless")
-        await self.rulings.rule(Word("merge", proposal.other, proposal.one, "body", who, why), work)
+        with suppress(Together):
+            await self.rulings.rule(Word("merge", proposal.other, proposal.one, "body", who, why), work)
         return await self._decide(proposal, "accepted", who, why, work)
 
     async def refuse(self, id: str, who: str, why: str, work: Work) -> Proposal:

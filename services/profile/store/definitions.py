@@ -66,6 +66,12 @@ DUE = text(f"""
     ORDER BY array_position(ARRAY['leaving', 'showing', 'filling', 'gone'], phase COLLATE "C"), saved_at, id, revision
     LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
 """)  # noqa: S608 - columns
+UNFILLED = text("""
+    SELECT count(*) FROM (
+        SELECT FROM computed_definition WHERE phase = 'filling' ORDER BY id, revision FOR NO KEY UPDATE
+    ) AS held
+""")
+FILLING = text(f"SELECT {_COLUMNS} FROM computed_definition WHERE phase = 'filling' ORDER BY id, revision")  # noqa: S608
 PUT = text("""
     UPDATE computed_definition
     SET phase = :phase, fill = CAST(:fill AS json), complete_from = :complete_from, marked_to = CAST(:marked_to AS uuid)
@@ -169,6 +175,16 @@ async def due(work: Work) -> Kept | None:
     """One that something is to be done about, nobody else's until this transaction ends."""
     row = (await work.execute(DUE)).one_or_none()
     return None if row is None else _kept(row)
+
+
+async def filling(work: Work) -> list[Kept]:
+    """Those that are not whole yet."""
+    return [_kept(row) for row in await work.execute(FILLING)]
+
+
+async def stop_filling(work: Work) -> None:
+    """Let nothing be filled until this transaction ends: whoever fills has the row of what it fills."""
+    await work.execute(UNFILLED)
 
 
 async def put(work: Work, kept: Kept) -> None:

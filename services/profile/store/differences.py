@@ -26,7 +26,7 @@ EVER = datetime.min.replace(tzinfo=UTC)
 
 
 async def differences(work: Work, live: str, shadow: str) -> list[Difference]:
-    """All tables compared, but for what retention has passed."""
+    """All tables compared, but for what retention has passed. `work` searches where the definitions of now are."""
     passed = await partitions.removed_before(work) or EVER
     scope = {"since": passed, "month": month_of(passed)}
     await work.execute(text(f'DROP TABLE IF EXISTS "{shadow}".changed'))
@@ -52,6 +52,7 @@ def _compared(live: str, shadow: str, fact: Fact) -> str:
     key = ", ".join(fact.key)
     owner = dict.fromkeys((*fact.key, *(fact.owner or ())))
     differs = [_differs(name, is_json) for name, is_json in fact.content]
+    scope = f"{fact.recent} AND {fact.counts}"
     note = ""
     if fact.owner is not None and fact.shows:
         note = f"""
@@ -63,8 +64,8 @@ def _compared(live: str, shadow: str, fact: Fact) -> str:
         WITH difference AS MATERIALIZED (
             SELECT {", ".join(owner)},
                 CASE WHEN made.there IS NULL THEN 'here' WHEN live.there IS NULL THEN 'there' ELSE 'other' END AS side
-            FROM (SELECT *, true AS there FROM "{live}".{fact.name} WHERE {fact.recent}) AS live
-            FULL JOIN (SELECT *, true AS there FROM "{shadow}".{fact.name} WHERE {fact.recent}) AS made USING ({key})
+            FROM (SELECT *, true AS there FROM "{live}".{fact.name} WHERE {scope}) AS live
+            FULL JOIN (SELECT *, true AS there FROM "{shadow}".{fact.name} WHERE {scope}) AS made USING ({key})
             WHERE live.there IS NULL OR made.there IS NULL {"".join(f" OR ({each})" for each in differs)}
         ){note}
         SELECT side, count(*) AS number,

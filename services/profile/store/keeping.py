@@ -77,7 +77,8 @@ def _taking_over(live: str, shadow: str, fact: Fact) -> Sequence[str]:
         rows = f'SELECT {columns} FROM "{live}".{fact.name}'  # noqa: S608
         return f'DELETE FROM "{shadow}".{fact.name}', f'INSERT INTO "{shadow}".{fact.name} ({columns}) {rows}'  # noqa: S608
     owner, key = ", ".join(fact.owner), ", ".join(fact.key)
-    theirs = f'SELECT {columns} FROM "{live}".{fact.name} WHERE ({owner}) IN (SELECT kind, value FROM "{shadow}".kept)'  # noqa: S608
+    whose = f'({owner}) IN (SELECT kind, value FROM "{shadow}".kept) AND {fact.counts}'  # noqa: S608
+    theirs = f'SELECT {columns} FROM "{live}".{fact.name} WHERE {whose}'  # noqa: S608
     add = f'INSERT INTO "{shadow}".{fact.name} AS made ({columns}) {theirs} ON CONFLICT'
     match fact.kept:
         case "whole":

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from sqlalchemy import text
 
 from services.profile.store import partitions
-from services.profile.store.facts import COPIED, FACTS, FUNCTIONS, PINNED
+from services.profile.store.facts import COPIED, FACTS, FUNCTIONS
 from shared.db import Work
 
 EXISTS = text("SELECT 1 FROM pg_namespace WHERE nspname = :name")
 CHILDREN = text("SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid WHERE inhparent = :parent")
 OID = text("SELECT CAST(CAST(:name AS regclass) AS oid)")
+COUNTED = "phase IN ('filling', 'showing', 'ready')"
 ENDLESS = text("SELECT set_config('statement_timeout', '0', true), set_config('work_mem', '64MB', true)")
 
 
@@ -40,22 +41,40 @@ async def endless(work: Work) -> None:
     await work.execute(ENDLESS)
 
 
-async def copy(work: Work, live: str, shadow: str, names: Sequence[str] = (*COPIED, *PINNED)) -> None:
+async def copy(
+    work: Work,
+    live: str,
+    shadow: str,
+) -> None:
     """Take over what is not in the log."""
-    for name in names:
+    for name in COPIED:
         await work.execute(text(f'DELETE FROM "{shadow}".{name}'))  # noqa: S608 - names of ours
         await work.execute(text(f'INSERT INTO "{shadow}".{name} SELECT * FROM "{live}".{name}'))  # noqa: S608
 
 
-async def changed_definitions(work: Work, live: str, shadow: str) -> list[str]:
-    """Those of the pinned tables that have changed since they were taken over."""
-    changed = []
-    for name in PINNED:
-        one, other = f'SELECT {name}::text FROM "{live}".{name}', f'SELECT {name}::text FROM "{shadow}".{name}'  # noqa: S608
-        differs = f"SELECT EXISTS (({one} EXCEPT {other}) UNION ALL ({other} EXCEPT {one}))"
-        if (await work.execute(text(differs))).scalar():
-            changed.append(name)
-    return changed
+async def other_definitions(work: Work, live: str, shadow: str) -> bool:
+    """Whether events are counted by other definitions here than there."""
+    one, other = (f'SELECT id, revision FROM "{name}".computed_definition WHERE {COUNTED}' for name in (live, shadow))  # noqa: S608
+    differ = f"SELECT EXISTS (({one} EXCEPT {other}) UNION ALL ({other} EXCEPT {one}))"
+    found: bool = (await work.execute(text(differ))).scalar_one()
+    return found
+
+
+async def take_definitions(work: Work, live: str, shadow: str) -> None:
+    """Count by the definitions of now from here on. Those that are new are to be filled from what is there already."""
+    ours, theirs = f'"{shadow}".computed_definition', f'"{live}".computed_definition'
+    columns = "id, revision, name, formula, since, saved_at"
+    for statement in (
+        f"DELETE FROM {ours} WHERE (id, revision) NOT IN (SELECT id, revision FROM {theirs} WHERE {COUNTED})",  # noqa: S608
+        f"""
+        INSERT INTO {ours} ({columns}, phase, fill)
+        SELECT {columns}, 'filling', '{{}}' FROM {theirs} WHERE {COUNTED} ON CONFLICT DO NOTHING
+        """,  # noqa: S608
+        f'DELETE FROM "{shadow}".computed_part WHERE (trait, revision) NOT IN (SELECT id, revision FROM {ours})',  # noqa: S608
+        f'DELETE FROM "{shadow}".generation',  # noqa: S608
+        f'INSERT INTO "{shadow}".generation SELECT * FROM "{live}".generation',  # noqa: S608
+    ):
+        await work.execute(text(statement))
 
 
 async def analyze(work: Work, schema: str) -> None:

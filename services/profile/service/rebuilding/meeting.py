@@ -12,7 +12,8 @@ from sqlalchemy.exc import DBAPIError
 from services.profile.domain.rulings import Ruling
 from services.profile.errors import RebuildRefused
 from services.profile.service.absorbing import Profiles
-from services.profile.store import keeping, rulings, shadow
+from services.profile.service.rebuilding.computing import Computing
+from services.profile.store import definitions, keeping, rulings, shadow
 from shared import ledger
 from shared.db import RETRIED, Database, Work, sqlstate
 from shared.errors import OffsetOutOfRange
@@ -28,7 +29,14 @@ PATIENCE = 5.0
 
 ATTEMPTS = 20
 
+FILLED_WITHIN = 600
+"""Seconds that are waited for computed traits to be filled."""
+
 LOCK_NOT_AVAILABLE = "55P03"
+
+
+class _Unlike(Exception):
+    """Both do not count by the same definitions, or one is not filled yet."""
 
 
 class Meeting:
@@ -40,6 +48,7 @@ class Meeting:
         self.database = database
         self.replay = replay
         self.profiles = profiles
+        self.computing = Computing(live=live, beside=beside, database=replay.database, profiles=profiles)
 
     async def missing(self) -> int:
         """How many records are to be applied until the tables beside are where the live ones are."""
@@ -62,9 +71,15 @@ class Meeting:
 
     @asynccontextmanager
     async def held(self) -> AsyncIterator[Work]:
-        """Nobody absorbs or rules, and both are at the same offsets. Raises TimeoutError where that takes long."""
+        """Nobody absorbs, rules, defines or fills, and both are at the same offsets, and count by the same definitions.
+
+        Raises TimeoutError where that takes long, and _Unlike.
+        """
         async with self.database.begin() as work:
             await rulings.lock(work)
+            await definitions.share(work)
+            if await definitions.filling(work) or await self.computing.behind(work):
+                raise _Unlike
             async with asyncio.timeout(PATIENCE):
                 await self.replay.up_to(await self.target(work))
                 await self._take_rulings(work)
@@ -73,10 +88,11 @@ class Meeting:
     async def tried(self, use: Callable[[], Awaitable[None]]) -> None:
         """Until nobody has to wait long for it. Raises RebuildRefused."""
         for attempt in range(ATTEMPTS):
-            while await self.missing() > NEAR:
-                await self.replay.up_to(await self.target())
+            await self._prepared()
             try:
                 await use()
+            except _Unlike:
+                log.info("what is computed was defined anew just now: it is tried again")
             except TimeoutError:
                 log.info("what is missing takes long: absorbing goes on, and it is tried again")
             except DBAPIError as error:
@@ -86,6 +102,24 @@ class Meeting:
             else:
                 return
         raise RebuildRefused("the tables are read for so long each time that they can't be exchanged: try again later")
+
+    async def _prepared(self) -> None:
+        """Nearly nothing is missing, and everything that is computed is filled. Raises RebuildRefused."""
+        for _ in range(FILLED_WITHIN):
+            if not await self._unfilled():
+                break
+            await asyncio.sleep(1)
+        else:
+            raise RebuildRefused(
+                "computed traits are being filled (GET /v1/computed says how far): the same command goes on from here"
+            )
+        await self.computing.follow()
+        while await self.missing() > NEAR:
+            await self.replay.up_to(await self.target())
+
+    async def _unfilled(self) -> bool:
+        async with self.database.begin() as work:
+            return bool(await definitions.filling(work))
 
     async def target(self, work: Work | None = None) -> dict[int, int]:
         """How far the live tables are."""
@@ -109,9 +143,7 @@ class Meeting:
                 raise OffsetOutOfRange(f"partition {number} of the log ends at {end}, before what was absorbed")
 
     async def _take_rulings(self, work: Work) -> None:
-        """What was ruled since this began: nobody rules while `work` lasts. Raises RebuildRefused."""
-        if changed := await shadow.changed_definitions(work, self.live, self.beside):
-            raise RebuildRefused(f"{', '.join(changed)} has changed since this began: begin again, with --afresh")
+        """What was ruled since this began: nobody rules while `work` lasts."""
         before = {each.id for each in await self._rulings(self.beside)}
         new = [each for each in await self._rulings(self.live) if each.id not in before]
         if new:

@@ -49,6 +49,7 @@ class Rebuilding:
                 )
             if fresh:
                 await shadow.copy(work, self.live, self.beside)
+        await self.meeting.computing.follow()
         await self.meeting.check_reach()
 
     async def fill(self, made: Made) -> None:
