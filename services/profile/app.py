@@ -17,15 +17,7 @@ from services.profile import api
 from services.profile.api.desk import Desk
 from services.profile.api.views import views
 from services.profile.consumer import stream
-from services.profile.publisher import (
-    Backlog,
-    ComputedFiller,
-    Counter,
-    ProfilePublisher,
-    SegmentFiller,
-    Sweeper,
-    Timekeeper,
-)
+from services.profile.publisher import ProfilePublisher
 from services.profile.service.absorbing import Profiles
 from services.profile.service.background import Sweeping
 from services.profile.service.counting import Counting
@@ -43,6 +35,7 @@ from services.profile.service.segments import Segments
 from services.profile.service.timekeeping import Timekeeping
 from services.profile.service.traits import TraitHistory
 from services.profile.settings import SERVICE, Settings
+from services.profile.upkeep import Backlog, ComputedFiller, Counter, SegmentFiller, Sweeper, Timekeeper
 from shared import topics
 from shared.clock import Clock, system_clock
 from shared.db import Database

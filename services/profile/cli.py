@@ -12,11 +12,11 @@ from typer import Option
 
 from services.profile.app import build
 from services.profile.errors import ExtraMissing
-from services.profile.publisher import Timekeeper
 from services.profile.service.absorbing import Profiles
 from services.profile.service.ruling import Rulings
 from services.profile.service.timekeeping import Timekeeping
 from services.profile.settings import SERVICE, Settings
+from services.profile.upkeep import Timekeeper
 from shared import db, http, kafka, topics
 from shared.clock import Clock, system_clock
 from shared.db import Database

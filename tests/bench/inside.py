@@ -12,7 +12,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 from sqlalchemy import text
 
 from services.profile.consumer import stream
-from services.profile.publisher import ComputedFiller, ProfilePublisher, Timekeeper
+from services.profile.publisher import ProfilePublisher
 from services.profile.service.absorbing import Profiles
 from services.profile.service.defined import Definitions
 from services.profile.service.defining import Defining
@@ -21,6 +21,7 @@ from services.profile.service.publishing import Publications
 from services.profile.service.segments import Segments
 from services.profile.service.timekeeping import Timekeeping
 from services.profile.settings import Settings
+from services.profile.upkeep import ComputedFiller, Timekeeper
 from shared import topics
 from shared.clock import system_clock
 from shared.db import Database

@@ -16,7 +16,6 @@ from pydantic import BaseModel
 
 from services.profile.domain.computed.definitions import Formula
 from services.profile.errors import TooManyComputed
-from services.profile.publisher import ComputedFiller
 from services.profile.schemas.computed import ComputedBody, ComputedFormula, ComputedOfPerson, ComputedPage
 from services.profile.service import defining
 from services.profile.service.absorbing import Profiles
@@ -25,6 +24,7 @@ from services.profile.service.defining import Defining
 from services.profile.service.filling import Filling
 from services.profile.service.publishing import Publications
 from services.profile.store import partitions
+from services.profile.upkeep import ComputedFiller
 from shared.db import Database, Work
 from shared.events import Touchpoint, View
 from tests.builders import Json, after

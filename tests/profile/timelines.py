@@ -12,12 +12,12 @@ from typing import Any
 from sqlalchemy import text
 
 from services.profile.domain.graph import Limits
-from services.profile.publisher import Timekeeper
 from services.profile.service.absorbing import Profiles
 from services.profile.service.history import NOW
 from services.profile.service.reading import Filter, Leaf, Reading
 from services.profile.service.timekeeping import Timekeeping
 from services.profile.store.timeline import Place
+from services.profile.upkeep import Timekeeper
 from shared.db import Database, Work
 from shared.events import Touchpoint
 from shared.identifiers import Identifier
