@@ -193,7 +193,8 @@ async def test_what_nobody_can_tell_apart_from_the_log_stays_untouched(
 async def test_nothing_is_lost_and_nothing_counts_twice_while_people_go_on(servers: Servers) -> None:
     """Traffic, reads and rulings all the time, through an exchange, a revert, and another exchange."""
     async with world(servers) as busy:
-        posted: list[Touchpoint] = []
+        posted = [page("0", 0, user="u1")]
+        await busy.tell(*posted)
         going = True
 
         async def visit(number: int) -> None:
