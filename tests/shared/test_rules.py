@@ -420,7 +420,9 @@ def first(texts: Mapping[str, str], facts: Mapping[str, Any]) -> str | None:
 
 
 @given(
-    texts=st.lists(st.sampled_from(["true", "false", "traits.a > 1", "traits.b", "scores.x > 1.0 || traits.a > 1"])),
+    texts=st.lists(
+        st.sampled_from(["true", "false", "traits.a > 1", "traits.b", "scores.x > 1.0 || traits.a > 1"]), max_size=9
+    ),
     facts=st.fixed_dictionaries({"traits": st.dictionaries(st.sampled_from("ab"), st.sampled_from([0, 2, True, "x"]))}),
 )
 def test_of_rules_in_order_the_first_that_holds_counts_and_an_unknown_one_does_not(
