@@ -73,7 +73,7 @@ class Publications:
 
     async def claim(self, limit: int, claim: Work, hold: timedelta = AT_ONCE) -> list[Claimed]:
         """Profiles to publish that wait for `hold` already, nobody else's while `claim` lasts."""
-        return await profiles.claim(claim, limit, self.clock() - hold)
+        return await profiles.claim(claim, limit, self.clock(), hold)
 
     async def write(self, claimed: Sequence[Claimed], work: Work) -> Told:
         """Fold what is known of the claimed profiles, and write their views, segments and signals."""

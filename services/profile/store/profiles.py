@@ -8,7 +8,7 @@ with its transaction, so that of a process that dies nothing stays claimed.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import msgspec
@@ -54,7 +54,8 @@ SETTLE = text("""
 CLAIM = text("""
     WITH waiting AS MATERIALIZED (
         SELECT profile_id, version, marked_at FROM profile
-        WHERE marked_at IS NOT NULL AND (marked_at <= :now OR NOT patient) ORDER BY marked_at LIMIT 10 * :limit
+        WHERE marked_at IS NOT NULL AND (marked_at <= :until OR (marked_at > :now AND NOT patient))
+        ORDER BY marked_at LIMIT 10 * :limit
     ), claimed AS MATERIALIZED (
         SELECT * FROM waiting WHERE pg_try_advisory_xact_lock(hashtextextended(profile_id::text, 8002)) LIMIT :limit
     )
@@ -167,9 +168,11 @@ async def settle(work: Work, profiles: Mapping[str, Settled]) -> None:
     )
 
 
-async def claim(work: Work, limit: int, now: datetime) -> list[Claimed]:
-    """Some profiles that wait to be published, the longest waiting first, nobody else's while `work` lasts."""
-    rows = await work.execute(CLAIM, {"limit": limit, "now": now})
+async def claim(work: Work, limit: int, now: datetime, hold: timedelta) -> list[Claimed]:
+    """Some profiles that have waited to be published for `hold`, the longest waiting first; nobody else's while `work`
+    lasts.
+    """
+    rows = await work.execute(CLAIM, {"limit": limit, "now": now, "until": now - hold})
     return [Claimed(str(row.profile_id), row.version, row.marked_at, row.written) for row in rows.all()]
 
 
