@@ -16,6 +16,7 @@ import msgspec
 from services.profile.domain.computed import sketches
 from services.profile.domain.computed.sketches import scalar
 from services.profile.domain.orders import MICROS, micros
+from services.profile.domain.traits import Word
 
 Cell = Any
 
@@ -52,20 +53,6 @@ class Aggregate(msgspec.Struct, frozen=True):
     answer: Callable[[Sequence[Cell]], Answer]
 
 
-class Said(msgspec.Struct, frozen=True, array_like=True):
-    """A value, and the touchpoint that said it."""
-
-    at: datetime
-    touchpoint_id: str
-    source: str
-    value: Any
-
-    @property
-    def place(self) -> tuple[datetime, str, str]:
-        """Orders what was said; no two touchpoints share it."""
-        return self.at, self.touchpoint_id, self.source
-
-
 @lru_cache(maxsize=1024)
 def aggregate(name: str, window_days: int | None) -> Aggregate:
     """The aggregate of that name over such a window."""
@@ -94,9 +81,9 @@ def _kept(value: Any) -> Any:
     return None if isinstance(plain, str) and len(plain) > LONGEST else plain
 
 
-def _said(event: Happened, value: Any) -> Said | None:
+def _said(event: Happened, value: Any) -> Word | None:
     kept = _kept(value)
-    return None if kept is None else Said(event.at, event.touchpoint_id, event.source, kept)
+    return None if kept is None else Word(event.at, event.touchpoint_id, event.source, kept)
 
 
 def _amount(_: Happened, value: Any) -> tuple[int, int] | None:
@@ -117,16 +104,16 @@ def _number(amount: int | None) -> Answer:
     return Answer(None if amount is None else amount / MICROS)
 
 
-def _first(cells: Sequence[Said]) -> Said:
+def _first(cells: Sequence[Word]) -> Word:
     return min(cells, key=lambda each: each.place)
 
 
-def _last(cells: Sequence[Said]) -> Said:
+def _last(cells: Sequence[Word]) -> Word:
     return max(cells, key=lambda each: each.place)
 
 
 _AMOUNTS = dict[int, tuple[int, int]]
-_SAYINGS = dict[int, Said]
+_SAYINGS = dict[int, Word]
 
 _PLAIN = {
     "count": Aggregate(dict[int, int], lambda *_: 1, sum, lambda cells: Answer(sum(cells))),
