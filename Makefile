@@ -1,6 +1,6 @@
 # What a person types. `make` alone lists it. TEMAS_HOME and TEMAS_PORT_OFFSET choose another stack than the usual one.
 .DEFAULT_GOAL := help
-.PHONY: help up down status logs reset demo test check bench bench-scale lock fmt
+.PHONY: help up down status logs reset demo test lint check bench bench-scale lock fmt
 RUN := .venv/bin/
 # Each process of the tests starts servers of its own: four of them are enough for any machine.
 PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
@@ -29,11 +29,13 @@ demo: .venv/.ready ## Show Temas at work on the purchases of 2,357 real customer
 test: .venv/.ready ## Run every test, on real PostgreSQL and real Kafka
 	@$(RUN)pytest $(PARALLEL)
 
-check: .venv/.ready ## Run the fast half: style, types, architecture, and the tests that need no server
+lint: .venv/.ready ## Look at style, types and architecture
 	@$(RUN)ruff check .
 	@$(RUN)ruff format --check .
 	@$(RUN)mypy
 	@$(RUN)lint-imports
+
+check: lint ## Run the fast half: lint, and the tests that need no server
 	@$(RUN)pytest $(PARALLEL) -m "not servers and not e2e"
 
 bench: .venv/.ready ## Measure speed, each figure beside its raw limit of the same run

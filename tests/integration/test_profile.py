@@ -15,6 +15,7 @@ from shared import topics
 from shared.events import Identified, Profiled, ShownScores, Signalled, Touchpoint
 from shared.identifiers import Identifier
 from tests.builders import Json, after, aliased, identified, ordered, touchpoint, viewed
+from tests.profile import oracle
 from tests.profile.service import Service, make_topics, running, settings, share
 from tests.servers import Installation, Servers
 from tests.waiting import until
@@ -210,8 +211,17 @@ async def test_two_consumers_and_every_event_three_times_count_once(installed: I
                 await service.tell(*events[start : start + 24], key=f"any {random.random()}")
         for name in names:
             await service.becomes(f"user_id:{name}-user", "touchpoints.count", 11)
-        views = [_anonymised(plain(await service.view(f"user_id:{name}-user")), name) for name in names]
+        seen = {name: plain(await service.view(f"user_id:{name}-user")) for name in names}
+    views = [_anonymised(view, name) for name, view in seen.items()]
     assert all(view == views[0] for view in views)
+    for name, view in seen.items():
+        life = oracle.known(each for each in a_life(name) if each.data.user_id != f"{name}-other")
+        assert {trait: word["value"] for trait, word in view["traits"].items()} == life["traits"]
+        assert (view["computed"]["order_count"], view["computed"]["order_value"]) == (
+            life["order_count"],
+            life["order_value"],
+        )
+        assert view["touchpoints"]["channels"] == life["channels"]
 
 
 # --- consent, scores, segments, signals ------------------------------------------------------------------------------
