@@ -34,8 +34,14 @@ Work = AsyncConnection
 RETRIED = {"40P01", "40001"}
 """SQLSTATE of deadlock and serialization failure: PostgreSQL's way to say "once more, please"."""
 
+LOCK_NOT_AVAILABLE = "55P03"
+"""SQLSTATE where somebody else has had a lock for longer than we wait."""
+
+NOT_ALLOWED = "42501"
+"""SQLSTATE where a role may not do that."""
+
 AWAY_CLASSES = {"08", "28", "3D", "3F", "53", "57", "58"}
-AWAY = {"25006", "42501", "42P01", "55P03"}
+AWAY = {"25006", NOT_ALLOWED, "42P01", LOCK_NOT_AVAILABLE}
 """SQLSTATEs, whole classes and single ones, of a database that can't serve us now; see `is_away`."""
 
 FAILURES = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)

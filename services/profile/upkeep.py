@@ -20,12 +20,10 @@ from services.profile.service.filling import Filling
 from services.profile.service.publishing import Publications
 from services.profile.service.segments import Segments
 from services.profile.service.timekeeping import Timekeeping
-from shared.db import Database, Work, sqlstate
+from shared.db import LOCK_NOT_AVAILABLE, Database, Work, sqlstate
 from shared.events import Touchpoint
 
 T = TypeVar("T")
-
-LOCK_NOT_AVAILABLE = "55P03"
 
 
 class Sweeper:

@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import Row, text
 
 from services.profile.domain.counts import Unit
+from services.profile.store import locks
 from services.profile.store.segments import Moved
 from shared.db import Work
 
@@ -27,7 +28,6 @@ ADD = text("""
     ON CONFLICT (segment_id, at, slot) DO UPDATE
     SET entered = segment_change.entered + excluded.entered, gone = segment_change.gone + excluded.gone
 """)
-LOCK = text("SELECT pg_try_advisory_xact_lock(hashtextextended(current_schema() || '.segment_count', 8002))")
 UNCOUNTED = text("""
     SELECT id FROM segment
     WHERE deleted_at IS NULL
@@ -66,8 +66,7 @@ async def add(work: Work, moved: Moved, hour: datetime) -> None:
 
 async def lock(work: Work) -> bool:
     """Whether this transaction is the one that counts now."""
-    mine: bool = (await work.execute(LOCK)).scalar_one()
-    return mine
+    return await locks.if_free(work, "segment_count")
 
 
 async def uncounted(work: Work, hour: datetime) -> str | None:

@@ -10,10 +10,9 @@ from sqlalchemy import Row, text
 
 from services.profile.domain.computed.definitions import Definition, Formula
 from services.profile.domain.computed.filling import Fill
+from services.profile.store import locks
 from shared.db import Work
 
-LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || '.computed', 8002))")
-SHARE = text("SELECT pg_advisory_xact_lock_shared(hashtextextended(current_schema() || '.computed', 8002))")
 GENERATION = text("SELECT value FROM generation WHERE what = 'computed'")
 ADVANCE = text("""
     INSERT INTO generation (what, value) VALUES ('computed', 1)
@@ -96,12 +95,12 @@ class Kept(NamedTuple):
 
 async def lock(work: Work) -> None:
     """Be the only one who defines, absorbs or publishes until this transaction ends; after the definition's rows."""
-    await work.execute(LOCK)
+    await locks.alone(work, "computed")
 
 
 async def share(work: Work) -> None:
     """Let nothing be defined, shown or deleted until this transaction ends."""
-    await work.execute(SHARE)
+    await locks.together(work, "computed")
 
 
 async def generation(work: Work) -> int:

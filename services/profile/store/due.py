@@ -7,9 +7,9 @@ from datetime import datetime
 
 from sqlalchemy import text
 
+from services.profile.store import locks
 from shared.db import Work
 
-LOCK = text("SELECT pg_try_advisory_xact_lock(hashtextextended(current_schema() || '.due', 8002))")
 FIND = text("SELECT profile_id FROM view WHERE due_at <= :now ORDER BY due_at LIMIT :limit")
 # What a publisher has written anew meanwhile, and is due later, stays.
 DROP = text("""
@@ -23,8 +23,7 @@ DROP = text("""
 
 async def lock(work: Work) -> bool:
     """Whether this transaction is the one that looks for who is due now."""
-    mine: bool = (await work.execute(LOCK)).scalar_one()
-    return mine
+    return await locks.if_free(work, "due")
 
 
 async def find(work: Work, now: datetime, limit: int) -> list[str]:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from sqlalchemy import text
 
 from services.profile.domain.periods import Period, named
+from services.profile.store import locks
 from shared.clock import rfc3339
 from shared.db import Work
 
@@ -27,7 +28,6 @@ REST = "timeline_rest"
 PATIENCE = "500ms"
 """How long a lock is waited for, and others may have to wait behind: a batch takes a quarter of that."""
 
-LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || '.timeline', 8002))")
 HURRY = text("SELECT set_config('lock_timeout', :patience, true)")
 NAMES = text("""
     SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
@@ -75,7 +75,7 @@ class Measures(NamedTuple):
 async def lock(work: Work) -> None:
     """Let whoever else makes or drops partitions wait until this transaction ends; and wait for no lock for long."""
     await work.execute(HURRY, {"patience": PATIENCE})
-    await work.execute(LOCK)
+    await locks.alone(work, "timeline")
 
 
 async def existing(work: Work) -> set[Period]:

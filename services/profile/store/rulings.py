@@ -10,12 +10,11 @@ import msgspec
 from sqlalchemy import Row, text
 
 from services.profile.domain.rulings import Ruling
+from services.profile.store import locks
 from services.profile.store.identities import keys
 from shared.db import Work
 from shared.identifiers import Identifier
 
-LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || '.ruling', 8002))")
-SHARE = text("SELECT pg_advisory_xact_lock_shared(hashtextextended(current_schema() || '.ruling', 8002))")
 ADD = text("""
     INSERT INTO ruling (member_kind, member_value, owner_kind, owner_value, at, id, ruling, who, why)
     VALUES (:member_kind, :member_value, :owner_kind, :owner_value, :at, :id, :ruling, :who, :why)
@@ -44,12 +43,12 @@ async def lock(work: Work) -> None:
     A batch that is being absorbed does not see a ruling that is being made, nor the ruling what the batch adds: each
     would decide without the other. Rulings are rare, so they wait for the batches; the batches never for each other.
     """
-    await work.execute(LOCK)
+    await locks.alone(work, "ruling")
 
 
 async def share(work: Work) -> None:
     """Absorb, beside others who do, while nobody rules. To be called before anything else is read or locked."""
-    await work.execute(SHARE)
+    await locks.together(work, "ruling")
 
 
 async def add(work: Work, ruling: Ruling) -> None:

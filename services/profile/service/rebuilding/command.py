@@ -21,15 +21,13 @@ from services.profile.service.rebuilding.whole import Rebuilding
 from services.profile.settings import SERVICE, Settings
 from shared import db, topics
 from shared.clock import Clock, system_clock
-from shared.db import Database, Work, is_away, sqlstate
+from shared.db import NOT_ALLOWED, Database, Work, is_away, sqlstate
 from shared.errors import OffsetOutOfRange
 from shared.events import Touchpoint
 from shared.identifiers import Identifier
 from shared.replay import Past, Replay
 from shared.settings import DatabaseSettings
 from shared.stream import StreamLimits
-
-NOT_ALLOWED = "42501"
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from services.profile.service.absorbing import Profiles
 from services.profile.service.rebuilding.computing import Computing
 from services.profile.store import definitions, keeping, rulings, shadow
 from shared import ledger
-from shared.db import RETRIED, Database, Work, sqlstate
+from shared.db import LOCK_NOT_AVAILABLE, RETRIED, Database, Work, sqlstate
 from shared.errors import OffsetOutOfRange
 from shared.replay import Replay
 
@@ -31,8 +31,6 @@ ATTEMPTS = 20
 
 FILLED_WITHIN = 600
 """Seconds that are waited for computed traits to be filled."""
-
-LOCK_NOT_AVAILABLE = "55P03"
 
 
 class _Unlike(Exception):
