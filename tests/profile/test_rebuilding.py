@@ -15,18 +15,20 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from services.profile.domain.rebuilt import is_cut
+from services.profile.service.rebuilding import following, whole
 from services.profile.service.rebuilding.steps import DIFFERENT, EQUAL, REFUSED
-from services.profile.service.rebuilding.whole import Rebuilding
 from services.profile.store.fragments import decoded
+from shared.db import Database
 from shared.events import Touchpoint
 from shared.identifiers import Identifier
 from shared.replay import Replay
 from tests.builders import START, after, departed, joined
-from tests.profile.database import rows
+from tests.profile.database import happened, published, rows
 from tests.profile.lives import alias, identify, lives, order, page
 from tests.profile.rebuilds import World, world
-from tests.profile.service import SECRET
+from tests.profile.service import SECRET, Hands
 from tests.servers import Servers
+from tests.waiting import until
 
 AYSE = Identifier("user_id", "ayse")
 
@@ -444,13 +446,43 @@ async def test_views_follow_though_the_operator_was_cut_off_right_after_the_exch
         raise OSError("the line is cut")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Rebuilding, "follow", breaks)
+        patched.setattr(whole, "follow", breaks)
         assert await small.rebuild() == REFUSED
     await small.settled()
     assert (await small.service.view("anonymous_id:desk"))["touchpoints"]["count"] == 0
     assert await small.rebuild(forget=True) == EQUAL
     await small.settled()
     assert (await small.service.view("anonymous_id:desk"))["touchpoints"]["count"] == 1
+
+
+async def test_whoever_follows_crowds_out_nobody(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "AT_ONCE", 10)
+    await happened(database, [page(f"cr{number}", number, user=f"cr{number}") for number in range(13)])
+    await published(database)
+    async with database.begin() as work:
+        await work.exec_driver_sql("CREATE TABLE changed AS SELECT kind, value FROM identifier")
+    waits = "SELECT count(*) FROM profile WHERE marked_at IS NOT NULL"
+
+    following_on = asyncio.create_task(following.follow(database, "profile", Hands()))
+    try:
+        await until(lambda: _is(database, waits, 10))
+        await asyncio.sleep(following.REST / 2)
+        ((waiting,),) = await rows(database, waits)
+        assert waiting <= 11, "one at a time, while ten wait"
+        await published(database)
+        await following_on
+        await published(database)
+    finally:
+        following_on.cancel()
+        async with database.begin() as work:
+            await work.exec_driver_sql("DROP TABLE changed")
+    versions = {row.version for row in await rows(database, "SELECT version FROM profile")}
+    assert versions == {2}, "each once"
+
+
+async def _is(database: Database, statement: str, least: int) -> bool:
+    ((number,),) = await rows(database, statement)
+    return bool(number >= least)
 
 
 async def test_afresh_forgets_what_was_begun(small: World) -> None:

@@ -117,7 +117,8 @@ class _Opening:
                 async with self._rebuilding(schema, database, past) as rebuilding:
                     yield rebuilding
 
-            yield Steps(live=live, database=database, opened=opened, screen=screen), person
+            steps = Steps(live=live, database=database, opened=opened, screen=screen, clock=self.clock)
+            yield steps, person
 
     @asynccontextmanager
     async def _rebuilding(self, schema: str, database: Database, past: Past) -> AsyncIterator[Rebuilding]:

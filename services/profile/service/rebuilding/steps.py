@@ -8,9 +8,11 @@ from contextlib import AbstractAsyncContextManager
 from services.profile.domain.rebuilt import Difference, equal
 from services.profile.errors import RebuildRefused
 from services.profile.service.rebuilding.bar import Screen
+from services.profile.service.rebuilding.following import follow
 from services.profile.service.rebuilding.person import Person
 from services.profile.service.rebuilding.whole import Rebuilding
 from services.profile.store import shadow
+from shared.clock import Clock
 from shared.db import Database
 from shared.identifiers import Identifier
 
@@ -24,13 +26,14 @@ Opened = Callable[[str], AbstractAsyncContextManager[Rebuilding]]
 class Steps:
     """`live` is the schema that is served from."""
 
-    def __init__(self, *, live: str, database: Database, opened: Opened, screen: Screen) -> None:
+    def __init__(self, *, live: str, database: Database, opened: Opened, screen: Screen, clock: Clock) -> None:
         self.live = live
         self.beside = f"{live}_shadow"
         self.before = f"{live}_before"
         self.database = database
         self.opened = opened
         self.screen = screen
+        self.clock = clock
 
     async def rebuild(self, *, dry_run: bool, afresh: bool) -> int:
         """Make everything anew, compare, and exchange what differs. Raises RebuildRefused."""
@@ -104,8 +107,7 @@ class Steps:
     async def _finish(self) -> None:
         """Where the last one ended before all views were told to follow, tell them now."""
         if await self._is_there(self.before):
-            async with self.opened(self.before) as rebuilding:
-                await rebuilding.follow(self.before)
+            await follow(self.database, self.before, self.clock)
 
     async def _is_there(self, schema: str) -> bool:
         async with self.database.begin() as work:

@@ -9,14 +9,12 @@ from services.profile.domain.linking import Move
 from services.profile.domain.rebuilt import Difference, Kept, is_cut
 from services.profile.errors import RebuildRefused
 from services.profile.service.absorbing import Marks, Profiles
+from services.profile.service.rebuilding.following import follow
 from services.profile.service.rebuilding.meeting import NEAR, Meeting
 from services.profile.store import differences, identities, keeping, profiles, shadow
 from shared.clock import Clock
 from shared.db import Database, Work
 from shared.replay import Replay
-
-MARKED_AT_ONCE = 2_000
-"""Identifiers whose profiles are marked in one transaction."""
 
 DECIDED_AT_ONCE = 500
 """Identifiers whose owner is decided anew together, of those that are kept."""
@@ -78,18 +76,7 @@ class Rebuilding:
         Absorbing is held up for as long as the last records take, and the exchange itself.
         """
         await self.meeting.tried(lambda: self._swap(name))
-        await self.follow(name)
-
-    async def follow(self, name: str) -> None:
-        """Mark the profiles whose views are to follow, some at a time. It goes on where it was, however it ended."""
-
-        async def some(work: Work) -> int:
-            changed = await differences.next_changed(work, name, MARKED_AT_ONCE)
-            await profiles.mark(work, await identities.profiles_of(work, changed), self.clock())
-            return len(changed)
-
-        while await self.database.retrying(some):
-            pass
+        await follow(self.database, name, self.clock)
 
     # --- keeping -----------------------------------------------------------------------------------------------------
 
