@@ -191,5 +191,5 @@ class ExtraMissing(Exception):
 
     def __init__(self, package: str) -> None:
         super().__init__(
-            f"looking for duplicates needs {package}, which is not installed: pip install 'temas[duplicates]'"
+            f"looking for duplicates needs {package}, which is not installed: pip install splink pyarrow"
         )

@@ -214,7 +214,7 @@ def _table(file: Opened, options: Options, name: str) -> Table:
             return parquet(file, options)
         return ndjson(file, options) if form == "ndjson" else comma_separated(file, options)
     except ModuleNotFoundError:
-        raise NotImported(f"{name}: Parquet needs pyarrow: pip install 'temas[files]'") from None
+        raise NotImported(f"{name}: Parquet needs pyarrow: pip install pyarrow") from None
     except NotImported as error:
         raise NotImported(f"{name}: {error}") from None
 
