@@ -190,6 +190,4 @@ class ExtraMissing(Exception):
     """The text is what to do."""
 
     def __init__(self, package: str) -> None:
-        super().__init__(
-            f"looking for duplicates needs {package}, which is not installed: pip install splink pyarrow"
-        )
+        super().__init__(f"looking for duplicates needs {package}, which is not installed: pip install splink pyarrow")

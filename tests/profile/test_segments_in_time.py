@@ -8,6 +8,7 @@ from random import Random
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from services.profile.domain.counts import beginning, hour_of
 from services.profile.domain.personas import PERSONAS
@@ -194,6 +195,14 @@ def test_who_was_absorbed_is_in_nothing() -> None:
 
 def test_a_rule_that_can_not_be_known_for_somebody_is_told() -> None:
     assert holds(known(identify("1", user="u")), rule("traits.age > 3"), {}, START) is None
+
+
+@pytest.mark.parametrize(("held", "looked_at"), [(0, 5_000), (50, 5_000), (2_500, 5_000), (4_999, 5_000), (3, 20)])
+def test_the_interval_is_wilson_s(held: int, looked_at: int) -> None:
+    of = 10_000_000
+    found, expected = estimate(held, looked_at, of), binomtest(held, looked_at).proportion_ci(0.95, method="wilson")
+    assert found.low == pytest.approx(max(held, expected.low * of), abs=10)
+    assert found.high == pytest.approx(min(of - (looked_at - held), expected.high * of), abs=10)
 
 
 @given(st.integers(1, 5000), st.integers(0, 5000), st.integers(0, 10**6))

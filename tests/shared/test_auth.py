@@ -24,7 +24,7 @@ from shared.errors import TemasError, Unauthorized
 from shared.events import NamedKey
 from shared.http import Json
 from shared.keys import Keyring
-from shared.scopes import digest
+from shared.scopes import SCOPES, digest, opens
 
 SECRET = "sk_secret"
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -126,6 +126,12 @@ async def test_a_key_opens_what_its_scopes_say_and_is_told_what_is_missing(
         missing = {"GET": "read", "decide": "decide"}.get(asked, "admin")
         assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
         assert f"'{missing}'" in answer.json()["message"]
+
+
+def test_whoever_may_change_things_may_not_send_events() -> None:
+    """A secret that lies in a page, because it sends, must not be one that opens anything else, nor the other way."""
+    assert [scope for scope in SCOPES if opens({"admin"}, scope)] == ["read", "decide", "admin"]
+    assert [scope for scope in SCOPES if opens({"write"}, scope)] == ["write"]
 
 
 async def test_a_key_opens_nothing_from_its_end_on(client: httpx.AsyncClient) -> None:
