@@ -53,7 +53,12 @@ class Refusal(BaseModel):
     details: list[dict[str, Any]] | None = None
 
 
-REFUSALS: dict[int | str, dict[str, Any]] = {status: {"model": Refusal} for status in (400, 401, 403, 413, 422, 503)}
+def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """What a route may answer instead, for its documentation."""
+    return {status: {"model": Refusal} for status in statuses}
+
+
+REFUSALS = refusals(400, 401, 403, 413, 422, 503)
 """What every route that takes a key may answer instead, for its documentation."""
 
 

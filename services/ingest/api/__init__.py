@@ -6,7 +6,6 @@ Of the admin API each route says what scope it needs.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from fastapi import APIRouter
 
@@ -18,7 +17,7 @@ from services.ingest.api.tracking import tracking
 from services.ingest.service.taking import Ingest
 from services.ingest.settings import Settings
 from shared.hot import HotPaths
-from shared.http import Refusal
+from shared.http import refusals
 
 __all__ = ["document", "hot", "routers"]
 
@@ -30,8 +29,7 @@ def hot(ingest: Callable[[], Ingest], settings: Settings) -> HotPaths:
 
 def routers() -> list[APIRouter]:
     """All other routes."""
-    refusals: dict[int | str, dict[str, Any]] = {status: {"model": Refusal} for status in (400, 401, 403, 413, 422)}
-    admin = APIRouter(prefix="/v1", responses=refusals)
+    admin = APIRouter(prefix="/v1", responses=refusals(400, 401, 403, 413, 422))
     for each in (sources, plan, rejected, audit):
         admin.include_router(each.router)
     return [browsers.router, admin]

@@ -12,10 +12,10 @@ from services.ingest.api.desk import AtDesk, Reader
 from services.ingest.schemas.sources import AuditAnswer
 from services.ingest.store import audit
 from shared.clock import rfc3339
-from shared.http import Json, Refusal
+from shared.http import Json, refusals
 from shared.paging import DEFAULT_LIMIT, TEXT, Cursor, Limit, cursor, place
 
-router = APIRouter(prefix="/audit", tags=["audit"], responses={503: {"model": Refusal}})
+router = APIRouter(prefix="/audit", tags=["audit"], responses=refusals(503))
 
 Id: Any = Annotated[int, msgspec.Meta(ge=0, le=audit.LATEST)]
 

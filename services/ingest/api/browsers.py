@@ -17,7 +17,7 @@ from services.ingest.service.registry import Registry
 from shared.auth import credential
 from shared.clock import rfc3339
 from shared.errors import NotFound, TemasError, Unauthorized
-from shared.http import Json, Refusal
+from shared.http import Json, refusals
 
 router = APIRouter(tags=["tracking"])
 
@@ -32,11 +32,9 @@ SECONDS = 120
 """That an answer may be kept: so long does an SDK go on with a key that was revoked, to no avail."""
 
 
-def _refusals(status: int) -> dict[int | str, dict[str, Any]]:
-    return {each: {"model": Refusal} for each in (status, 422, 503)}
-
-
-@router.get("/v1/projects/{write_key}/settings", summary="What Segment's SDKs ask first", responses=_refusals(404))
+@router.get(
+    "/v1/projects/{write_key}/settings", summary="What Segment's SDKs ask first", responses=refusals(404, 422, 503)
+)
 async def settings(request: Request, write_key: Annotated[str, Path(max_length=512)]) -> Response:
     """404 where the key is none that may write, and nothing else: this address is public."""
     registry = _registry(request)
@@ -47,7 +45,7 @@ async def settings(request: Request, write_key: Annotated[str, Path(max_length=5
     return Json(_settings(write_key, _address(request, registry)), headers=_kept("public"))
 
 
-@router.get("/sourceConfig", summary="What RudderStack's SDKs ask first", responses=_refusals(401))
+@router.get("/sourceConfig", summary="What RudderStack's SDKs ask first", responses=refusals(401, 422, 503))
 @router.get("/sourceConfig/", include_in_schema=False)
 async def source_config(
     request: Request,

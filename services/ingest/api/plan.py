@@ -27,12 +27,10 @@ from services.ingest.schemas.plan import (
 from services.ingest.service.inferring import Inferring, Seen
 from shared.clock import rfc3339
 from shared.errors import Invalid
-from shared.http import Json, Refusal
+from shared.http import Json, refusals
 from shared.paging import DEFAULT_LIMIT, AnyText, Cursor, Limit, cursor, place
 
-router = APIRouter(
-    prefix="/plan", tags=["plan"], route_class=ByName, responses={405: {"model": Refusal}, 503: {"model": Refusal}}
-)
+router = APIRouter(prefix="/plan", tags=["plan"], route_class=ByName, responses=refusals(405, 503))
 
 NAME: dict[str, Any] = {
     "parameters": [
@@ -46,8 +44,8 @@ NAME: dict[str, Any] = {
         }
     ]
 }
-NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Refusal}}
-CONFLICT: dict[int | str, dict[str, Any]] = {409: {"model": Refusal}}
+NOT_FOUND = refusals(404)
+CONFLICT = refusals(409)
 
 Type = Annotated[Literal["track", "page", "screen", "identify", "group"], Path()]
 Source = Annotated[

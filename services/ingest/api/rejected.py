@@ -32,12 +32,12 @@ from services.ingest.service.rejected import Order, Replayed, Tried
 from services.ingest.store.rejected import Place, Selection, refusal
 from shared.clock import rfc3339
 from shared.events import Reason
-from shared.http import Json, Refusal
+from shared.http import Json, refusals
 from shared.kafka import token
 from shared.paging import DEFAULT_LIMIT, AnyText, AwareMoment, Cursor, Limit, cursor, place
 from shared.rules import compile_expression
 
-router = APIRouter(prefix="/rejected", tags=["rejected events"], responses={503: {"model": Refusal}})
+router = APIRouter(prefix="/rejected", tags=["rejected events"], responses=refusals(503))
 
 
 RejectedId = Annotated[str, Path(pattern=r"^[^\x00/]{1,600}$")]
@@ -45,7 +45,7 @@ Only = Annotated[Text | None, Query(description="Only events with this one.")]
 From = Annotated[Moment | None, Query(alias="from", description="Received at that moment or later.")]
 To = Annotated[Moment | None, Query(alias="to", description="Received before that moment.")]
 
-NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Refusal}}
+NOT_FOUND = refusals(404)
 
 
 async def _selection(

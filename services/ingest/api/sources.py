@@ -22,17 +22,17 @@ from services.ingest.schemas.sources import (
     SourcesAnswer,
 )
 from shared.clock import rfc3339
-from shared.http import Refusal
+from shared.http import refusals
 from shared.paging import DEFAULT_LIMIT, AnyText, AwareMoment, Cursor, Limit, cursor, place
 
-router = APIRouter(prefix="/sources", tags=["sources"], responses={503: {"model": Refusal}})
+router = APIRouter(prefix="/sources", tags=["sources"], responses=refusals(503))
 
 Name = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", examples=["web"])]
 KeyId = Annotated[str, Path(pattern=r"^[A-Za-z0-9:._-]{1,200}$", examples=["web:3f9ac27b01d4"])]
 
 
-NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Refusal}}
-FULL: dict[int | str, dict[str, Any]] = {409: {"model": Refusal}}
+NOT_FOUND = refusals(404)
+FULL = refusals(409)
 
 
 # --- sources ---------------------------------------------------------------------------------------------------------

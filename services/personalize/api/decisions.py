@@ -21,7 +21,7 @@ from services.personalize.schemas import (
 from services.personalize.service.decisions import Answer, Kept
 from shared.auth import UserTokens, guard
 from shared.errors import Invalid
-from shared.http import Refusal
+from shared.http import refusals
 from shared.identifiers import Identifier
 
 router = APIRouter(prefix="/v1", tags=["decisions"])
@@ -41,7 +41,7 @@ async def decide(body: DecideBody, decisions: OfDecisions) -> DecisionAnswer:
 @router.get(
     "/decisions/{id}",
     summary="A decision: the question, every offer of the placement, and what became of it",
-    responses={404: {"model": Refusal}},
+    responses=refusals(404),
 )
 async def record(id: DecisionId, decisions: OfDecisions) -> RecordAnswer:
     return _record(await decisions.find(id))

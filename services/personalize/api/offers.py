@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 from fastapi import APIRouter, status
 
@@ -11,12 +9,12 @@ from services.personalize.api.asked import OfferId, OfOffers
 from services.personalize.domain.offers import Offer
 from services.personalize.schemas import OfferAnswer, OfferBody, OffersAnswer
 from shared import paging
-from shared.http import Refusal
+from shared.http import refusals
 from shared.paging import DEFAULT_LIMIT, AnyText, Cursor, Limit
 
 router = APIRouter(prefix="/v1/offers", tags=["offers"])
 
-NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Refusal}}
+NOT_FOUND = refusals(404)
 
 
 @router.put("/{id}", summary="Make an offer, or change it")

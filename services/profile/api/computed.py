@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
 
@@ -20,7 +20,7 @@ from services.profile.schemas.computed import (
 from services.profile.service.defining import Computed
 from services.profile.store.definitions import Kept
 from shared.clock import rfc3339
-from shared.http import Refusal
+from shared.http import refusals
 from shared.paging import DEFAULT_LIMIT, AnyText, Cursor, Limit, cursor, place
 
 router = APIRouter(tags=["computed traits"])
@@ -33,8 +33,8 @@ TraitId = Annotated[
         examples=["orders_30d"],
     ),
 ]
-NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Refusal}}
-CONFLICT: dict[int | str, dict[str, Any]] = {409: {"model": Refusal}}
+NOT_FOUND = refusals(404)
+CONFLICT = refusals(409)
 
 
 @router.put(

@@ -13,12 +13,12 @@ from services.profile.domain.groups import Group
 from services.profile.schemas import Member, WordBody
 from services.profile.schemas.groups import GroupBody, GroupMemberPage, GroupPage, GroupWithCount
 from shared.clock import rfc3339
-from shared.http import Refusal
+from shared.http import refusals
 from shared.paging import DEFAULT_LIMIT, TEXT, AnyText, Cursor, Limit, cursor, place
 
-router = APIRouter(tags=["groups"], responses={400: {"model": Refusal}, 503: {"model": Refusal}})
+router = APIRouter(tags=["groups"])
 
-NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Refusal}}
+NOT_FOUND = refusals(404)
 
 GroupId = Annotated[
     str, Path(pattern=TEXT, description="As group calls name it, percent-encoded; any text.", examples=["acme"])

@@ -30,12 +30,12 @@ from services.profile.service.history import NOW
 from services.profile.service.ruling import Word
 from shared.auth import Caller
 from shared.clock import rfc3339
-from shared.http import Refusal
+from shared.http import refusals
 from shared.paging import DEFAULT_LIMIT, AnyText, AwareMoment, Cursor, Limit, cursor, place
 
-router = APIRouter(tags=["identities"], responses={404: {"model": Refusal}, 503: {"model": Refusal}})
+router = APIRouter(tags=["identities"], responses=refusals(404))
 
-CONFLICT: dict[int | str, dict[str, Any]] = {409: {"model": Refusal}}
+CONFLICT = refusals(409)
 
 Part: Any = Annotated[int, msgspec.Meta(ge=explaining.IDENTIFIERS, le=explaining.RULINGS)]
 

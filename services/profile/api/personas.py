@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query
 
@@ -11,11 +11,11 @@ from services.profile.api.segments import segment_body
 from services.profile.domain.personas import PERSONAS
 from services.profile.errors import PersonaNotFound
 from services.profile.schemas.segments import PersonaBody, PersonaList, Segment
-from shared.http import Refusal
+from shared.http import refusals
 
 router = APIRouter(tags=["segments"])
 
-REFUSALS: dict[int | str, dict[str, Any]] = {404: {"model": Refusal}, 409: {"model": Refusal}}
+REFUSALS = refusals(404, 409)
 
 
 @router.get("/personas", summary="Segments that are ready to be adopted, and which are")

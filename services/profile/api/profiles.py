@@ -20,14 +20,12 @@ from services.profile.store.timeline import Place
 from shared.clock import rfc3339
 from shared.errors import Invalid
 from shared.events import CallType
-from shared.http import Json, Refusal
+from shared.http import Json, refusals
 from shared.identifiers import Identifier
 from shared.kafka import parse_token
 from shared.paging import DEFAULT_LIMIT, TEXT, AnyText, AwareMoment, Cursor, Limit, cursor, place
 
-router = APIRouter(tags=["profiles"], responses={404: {"model": Refusal}, 503: {"model": Refusal}})
-
-"""With a time zone: PostgreSQL compares no others."""
+router = APIRouter(tags=["profiles"], responses=refusals(404))
 
 LOOK_AGAIN = 0.02
 """Seconds between two looks at what does not show yet: little beside the time that publishing takes."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path
 
@@ -11,21 +11,20 @@ from services.profile.domain.proposals import Proposal, Status
 from services.profile.schemas.proposals import Decision, ProposalBody, ProposalPage, ReasonBody
 from shared.auth import Caller
 from shared.clock import rfc3339
-from shared.http import Refusal
+from shared.http import refusals
 from shared.paging import DEFAULT_LIMIT, TEXT, AnyText, Cursor, Limit, cursor, place
 
-router = APIRouter(tags=["identities"], responses={503: {"model": Refusal}})
+router = APIRouter(tags=["identities"])
 
 ProposalId = Annotated[str, Path(max_length=100, pattern=TEXT, examples=["0f5b1d7e-64f3-5e0c-8a57-0a6c1f8b8a11"])]
 
-NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Refusal}}
-CONFLICT = NOT_FOUND | {409: {"model": Refusal}}
+NOT_FOUND = refusals(404)
+CONFLICT = refusals(404, 409)
 
 
 @router.get(
     "/identities/proposals",
     summary="Profiles that are likely one person's, the likeliest first",
-    responses={400: {"model": Refusal}},
 )
 async def proposals(
     desk: AtDesk, status: Status = "open", limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None

@@ -16,20 +16,20 @@ from services.profile.schemas import Member
 from services.profile.schemas.segments import Count, CountPage, MemberPage, Segment, SegmentPage, SegmentRule
 from services.profile.service.publishing import cost
 from shared.clock import rfc3339
-from shared.http import Refusal
+from shared.http import refusals
 from shared.paging import DEFAULT_LIMIT, AnyText, AwareMoment, Cursor, Limit, cursor, place
 
 router = APIRouter(tags=["segments"])
 
 SegmentId = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", examples=["big-spenders"])]
 
-NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Refusal}}
+NOT_FOUND = refusals(404)
 
 
 @router.put(
     "/segments/{segment_id}",
     summary="Make a segment, or change its rule; it fills in the background",
-    responses={409: {"model": Refusal}},
+    responses=refusals(409),
 )
 async def save(segment_id: SegmentId, body: SegmentRule, desk: AtDesk) -> Segment:
     return segment_body(await desk.run(lambda work: desk.segments.save(segment_id, body.name, body.rule, work)))

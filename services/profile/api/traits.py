@@ -16,12 +16,10 @@ from services.profile.service.history import NOW
 from services.profile.service.traits import Words
 from services.profile.store.timeline import Place
 from shared.clock import rfc3339
-from shared.http import Json, Refusal
+from shared.http import Json, refusals
 from shared.paging import DEFAULT_LIMIT, TEXT, AnyText, AwareMoment, Cursor, Limit, cursor, place
 
-router = APIRouter(
-    tags=["profiles"], responses={400: {"model": Refusal}, 404: {"model": Refusal}, 503: {"model": Refusal}}
-)
+router = APIRouter(tags=["profiles"], responses=refusals(404))
 
 Name = Annotated[
     str, Path(pattern=TEXT, description="As in the profile, percent-encoded; it may hold anything.", examples=["plan"])

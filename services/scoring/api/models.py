@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Response, status
 from msgspec.structs import asdict
@@ -11,13 +11,13 @@ from services.scoring.api.asked import OfModels
 from services.scoring.schemas import Accepted, ModelBody, ModelsBody, RefitBody
 from services.scoring.store.models import Version
 from shared import paging
-from shared.http import Refusal
+from shared.http import refusals
 from shared.paging import DEFAULT_LIMIT, TEXT, AnyText, Cursor, Limit
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
-NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Refusal}}
-NOT_READY: dict[int | str, dict[str, Any]] = {409: {"model": Refusal}}
+NOT_FOUND = refusals(404)
+NOT_READY = refusals(409)
 
 Id = Annotated[str, Path(pattern=TEXT, max_length=100, examples=["2026-11-21T10:00:00Z"])]
 

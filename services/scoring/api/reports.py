@@ -19,10 +19,10 @@ from services.scoring.schemas import (
     WindowBody,
 )
 from services.scoring.service.reports import Reports
-from shared.http import Refusal
+from shared.http import refusals
 from shared.paging import DEFAULT_LIMIT, Limit
 
-router = APIRouter(prefix="/v1/metrics", tags=["metrics"], responses={404: {"model": Refusal}, 409: {"model": Refusal}})
+router = APIRouter(prefix="/v1/metrics", tags=["metrics"], responses=refusals(404, 409))
 
 
 @router.get("/rfm", summary="Recency, frequency, monetary value: cuts, scores, segments")

@@ -10,10 +10,10 @@ from services.scoring.api.asked import AsOf, ModelId, OfScores
 from services.scoring.errors import ProfileNotFound
 from services.scoring.schemas import ForecastBody, ScoresBody
 from shared.errors import Invalid
-from shared.http import Refusal
+from shared.http import refusals
 from shared.identifiers import Identifier
 
-router = APIRouter(prefix="/v1/scores", tags=["scores"], responses={404: {"model": Refusal}, 409: {"model": Refusal}})
+router = APIRouter(prefix="/v1/scores", tags=["scores"], responses=refusals(404, 409))
 
 Person = Annotated[str, Path(description="`kind:value`, percent-encoded.", examples=["user_id:u-17"])]
 Weeks = Annotated[int | None, Query(ge=1, le=520, description="Add a forecast for that many weeks.")]
