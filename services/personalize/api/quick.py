@@ -1,7 +1,8 @@
 """A way into FastAPI for the one question that pages wait for.
 
 Routes of this class are documented like any other, from their signatures, and answered with the same models, but
-without FastAPI's solving of dependencies: half of what HTTP takes of a decision.
+without FastAPI's solving of dependencies: half of what HTTP takes of a decision. So they read a body as the short way
+does (direct.py), whatever its content type says, and the two answer the same.
 """
 
 from __future__ import annotations
