@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -24,7 +24,7 @@ AnyText: Any = Annotated[str, msgspec.Meta(pattern=TEXT)]
 """Such a text in a cursor."""
 
 AwareMoment: Any = Annotated[datetime, msgspec.Meta(tz=True)]
-"""A moment in a cursor, with its zone."""
+"""A moment in a cursor, with its zone; `place` gives it in UTC."""
 
 
 def cursor(*place: str | int | float) -> str:
@@ -36,8 +36,9 @@ def place(text: str, *types: type) -> tuple[Any, ...]:
     """The sort key in a cursor, of the given `types`. Raises Invalid for what we never gave out."""
     try:
         raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-        return msgspec.json.decode(raw, type=tuple[types])  # type: ignore[valid-type]
-    except (binascii.Error, ValueError, msgspec.DecodeError):
+        parts: tuple[Any, ...] = msgspec.json.decode(raw, type=tuple[types])  # type: ignore[valid-type]
+        return tuple(part.astimezone(UTC) if isinstance(part, datetime) else part for part in parts)
+    except (binascii.Error, ValueError, OverflowError, msgspec.DecodeError):
         raise Invalid(
             "cursor: pass the `next` of the page before, unchanged, or leave it out to start over",
             details=[{"path": "cursor", "code": "invalid_cursor"}],

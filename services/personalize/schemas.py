@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal, Self
 import msgspec
 from pydantic import (
     AfterValidator,
-    AwareDatetime,
     BaseModel,
     ConfigDict,
     Field,
@@ -21,6 +20,7 @@ from pydantic import (
 from services.personalize.domain.offers import Kind
 from shared.clock import rfc3339
 from shared.events import Gate
+from shared.moments import Moment
 
 DEEPEST = 32
 """Levels of nesting in JSON that we keep."""
@@ -58,7 +58,7 @@ def _depth(value: Any, left: int) -> int:
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(_writable)]
 Json = Annotated[dict[str, Any], AfterValidator(_modest)]
-Moment = Annotated[AwareDatetime, PlainSerializer(rfc3339, return_type=str)]
+Asked = Annotated[Moment, PlainSerializer(rfc3339, return_type=str)]
 Shown = Annotated[datetime, PlainSerializer(rfc3339, return_type=str)]
 
 
@@ -106,8 +106,8 @@ class OfferBody(Body):
     )
     cost: float = Field(default=0.0, ge=0, le=1e12, allow_inf_nan=False, description="What making the offer costs.")
     lever: float = Field(default=1.0, gt=0, le=1000, allow_inf_nan=False, description="The business's own weight.")
-    valid_from: Moment | None = None
-    valid_to: Moment | None = None
+    valid_from: Asked | None = None
+    valid_to: Asked | None = None
     caps: list[CapBody] = Field(default=[], max_length=10)
     budget: BudgetBody | None = None
     content: Json = Field(default={}, description="Whatever the page needs to show it.")

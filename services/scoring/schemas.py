@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
 from shared.clock import rfc3339
+from shared.moments import Moment
 
-Moment = Annotated[datetime, PlainSerializer(rfc3339, return_type=str)]
+Shown = Annotated[datetime, PlainSerializer(rfc3339, return_type=str)]
 """RFC 3339 in UTC with milliseconds, whatever it was given as."""
 
 Four = tuple[float, float, float, float]
@@ -68,7 +69,7 @@ class ForecastBody(Body):
 class ScoresBody(Body):
     profile_id: str
     version: int
-    as_of: Moment
+    as_of: Shown
     engagement: EngagementBody | None
     purchases: PurchasesBody | None
     rfm: RfmBody | None
@@ -84,7 +85,7 @@ class ScoresBody(Body):
 class RefitBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    as_of: AwareDatetime | None = Field(default=None, description="Fit on what was known then; now when left out.")
+    as_of: Moment | None = Field(default=None, description="Fit on what was known then; now when left out.")
     activate: bool = Field(default=False, description="Make the scores with it as soon as it is ready.")
 
 
@@ -133,9 +134,9 @@ class ModelBody(Body):
 
     id: str
     status: Literal["fitting", "ready", "active", "retired", "failed"]
-    as_of: Moment
-    requested_at: Moment
-    finished_at: Moment | None
+    as_of: Shown
+    requested_at: Shown
+    finished_at: Shown | None
     fit_seconds: float | None
     reason: str | None = Field(description="Why the fit failed.")
     customers: int | None = None
@@ -158,8 +159,8 @@ class ModelsBody(Body):
 
 
 class WindowBody(Body):
-    as_of: Moment
-    until: Moment | None
+    as_of: Shown
+    until: Shown | None
 
 
 class ScaleBody(Body):

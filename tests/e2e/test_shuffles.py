@@ -109,7 +109,8 @@ async def _everything(temas: Temas, tag: str) -> Json:
     """All that is known of a person, but for what counts or dates publications, and what fades while we ask."""
     person = f"user_id:{tag}-user"
     view = same_for_all(tag, await temas.profile(person), "profile_id", "version", "scores")
-    view["stage"].pop("since")  # rules may ask for the time, so they are asked when a view is published
+    for ruled in (view["stage"], *view["segments"]):
+        ruled.pop("since")  # rules may ask for the time, so they are asked when a view is published
     known = {
         "profile": view,
         "timeline": same_for_all(tag, await temas.timeline(person), "received_at"),

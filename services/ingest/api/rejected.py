@@ -17,7 +17,6 @@ from services.ingest.schemas.rejected import (
     DiscardAnswer,
     DiscardBody,
     FixBody,
-    Moment,
     RejectedCounts,
     RejectedEvent,
     RejectedPage,
@@ -34,6 +33,7 @@ from shared.clock import rfc3339
 from shared.events import Reason
 from shared.http import Json, refusals
 from shared.kafka import token
+from shared.moments import Moment
 from shared.paging import DEFAULT_LIMIT, AnyText, AwareMoment, Cursor, Limit, cursor, place
 from shared.rules import compile_expression
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    AwareDatetime,
     BaseModel,
-    BeforeValidator,
     Field,
     StringConstraints,
     model_validator,
@@ -19,26 +16,12 @@ from pydantic import (
 from services.ingest.domain.bounds import DEPTH, EVENT_BYTES, deeper
 from services.ingest.domain.fixes import OPERATIONS, steps
 from services.ingest.schemas import Body
+from shared.moments import Moment
 from shared.paging import TEXT
 
 MOST = 10_000
 """Events that one request may replay or discard."""
 
-
-def _in_utc(at: datetime) -> datetime:
-    try:
-        return at.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("must be a moment of our calendar in UTC, too") from None
-
-
-def _as_text(at: object) -> object:
-    if not isinstance(at, str) or "-" not in at.strip("-"):
-        raise ValueError("must be a moment in RFC 3339, such as 2026-03-01T10:00:00Z")
-    return at
-
-
-Moment = Annotated[AwareDatetime, BeforeValidator(_as_text), AfterValidator(_in_utc)]
 Text = Annotated[str, StringConstraints(pattern=TEXT, max_length=600)]
 Status = Literal["waiting", "replayed", "discarded"]
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Path, Query, Response
-from pydantic import AwareDatetime
 from sqlalchemy import Row
 
 from services.profile.api.desk import AtDesk, Desk
@@ -23,6 +21,7 @@ from shared.events import CallType
 from shared.http import Json, refusals
 from shared.identifiers import Identifier
 from shared.kafka import parse_token
+from shared.moments import Moment
 from shared.paging import DEFAULT_LIMIT, TEXT, AnyText, AwareMoment, Cursor, Limit, cursor, place
 
 router = APIRouter(tags=["profiles"], responses=refusals(404))
@@ -38,7 +37,6 @@ Person = Annotated[
     ),
 ]
 Only = Annotated[str | None, Query(pattern=TEXT, max_length=500, description="Only touchpoints with this one.")]
-Moment = AwareDatetime | None
 After = Annotated[
     str | None,
     Query(description="A `Temas-Position` from ingest: answer once that touchpoint shows.", examples=["0:1234,3:88"]),
@@ -56,15 +54,14 @@ async def timeline(
     channel: Only = None,
     name: Only = None,
     type: Annotated[CallType | None, Query(description="Only touchpoints of this type.")] = None,
-    since: Annotated[Moment, Query(alias="from", description="Only what happened then or later.")] = None,
-    until: Annotated[Moment, Query(alias="to", description="Only what happened before that.")] = None,
+    since: Annotated[Moment | None, Query(alias="from", description="Only what happened then or later.")] = None,
+    until: Annotated[Moment | None, Query(alias="to", description="Only what happened before that.")] = None,
 ) -> TimelinePage:
     identifier = identifier_in(person)
-    asked = Filter(since=EVER if since is None else utc(since, "from"), channel=channel, name=name, type=type)
+    asked = Filter(since=EVER if since is None else since, channel=channel, name=name, type=type)
     before = Place(*place(cursor, AwareMoment, AnyText, AnyText)) if cursor is not None else NOW
-    before = before._replace(at=utc(before.at, "cursor"))
     if until is not None:
-        before = min(before, Place(utc(until, "to"), "", ""))
+        before = min(before, Place(until, "", ""))
     leaf = await desk.run(lambda work: desk.reading.timeline(identifier, asked, work, before=before, limit=limit))
     return _page(leaf)  # type: ignore[return-value]  # a Response, of that model
 
@@ -107,16 +104,6 @@ def identifier_in(text: str, path: str = "person") -> Identifier:
     if "\0" in text:  # PostgreSQL can't even be asked for it
         raise ProfileNotFound(identifier)
     return identifier
-
-
-def utc(moment: datetime, path: str) -> datetime:
-    """`moment` in UTC. Raises Invalid at the ends of our calendar, where it may have no day there."""
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:
-        raise Invalid(
-            f"{path}: {moment} is no moment in UTC", details=[{"path": path, "code": "invalid_moment"}]
-        ) from None
 
 
 def _page(leaf: Leaf) -> Json:

@@ -6,17 +6,16 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query
-from pydantic import AwareDatetime
 from sqlalchemy import Row
 
 from services.profile.api.desk import AtDesk
-from services.profile.api.profiles import utc
 from services.profile.domain.counts import Unit
 from services.profile.schemas import Member
 from services.profile.schemas.segments import Count, CountPage, MemberPage, Segment, SegmentPage, SegmentRule
 from services.profile.service.publishing import cost
 from shared.clock import rfc3339
 from shared.http import refusals
+from shared.moments import Moment
 from shared.paging import DEFAULT_LIMIT, AnyText, AwareMoment, Cursor, Limit, cursor, place
 
 router = APIRouter(tags=["segments"])
@@ -60,15 +59,14 @@ async def counts(
     desk: AtDesk,
     *,
     by: Annotated[Unit, Query(description="Hours or days of UTC.")] = "hour",
-    since: Annotated[AwareDatetime | None, Query(alias="from", description="From this hour or day on.")] = None,
-    until: Annotated[AwareDatetime | None, Query(alias="to", description="Only before that.")] = None,
+    since: Annotated[Moment | None, Query(alias="from", description="From this hour or day on.")] = None,
+    until: Annotated[Moment | None, Query(alias="to", description="Only before that.")] = None,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> CountPage:
     """The oldest first; kept for 400 days. Hours in which nobody looked and nothing happened are left out."""
-    first = utc(place(cursor, AwareMoment)[0], "cursor") if cursor is not None else since and utc(since, "from")
-    last = until and utc(until, "to")
-    rows = await desk.run(lambda work: desk.counting.page(segment_id, by, (first, last), limit + 1, work))
+    first = place(cursor, AwareMoment)[0] if cursor is not None else since
+    rows = await desk.run(lambda work: desk.counting.page(segment_id, by, (first, until), limit + 1, work))
     counted = [
         Count(at=rfc3339(row.at), members=row.members, entered=row.entered, left=row.gone) for row in rows[:limit]
     ]

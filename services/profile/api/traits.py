@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path
 from sqlalchemy import Row
 
 from services.profile.api.desk import AtDesk
-from services.profile.api.profiles import Person, identifier_in, utc
+from services.profile.api.profiles import Person, identifier_in
 from services.profile.domain.traits import Word
 from services.profile.schemas.traits import TraitHistoryPage, TraitPage
 from services.profile.service.history import NOW
@@ -36,7 +36,6 @@ async def history(
     """
     identifier = identifier_in(person)
     before = Place(*place(cursor, AwareMoment, AnyText, AnyText)) if cursor is not None else NOW
-    before = before._replace(at=utc(before.at, "cursor"))
     words = await desk.run(lambda work: desk.traits.words(identifier, name, work, before=before, limit=limit))
     return _history(name, words)  # type: ignore[return-value]  # a Response, of that model
 

@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Depends, Query, Request
-from pydantic import AfterValidator, AwareDatetime
+from pydantic import AfterValidator
 
 from services.scoring.service.models import Models
 from services.scoring.service.reports import Reports
 from services.scoring.service.scores import Scores
+from shared.moments import Moment
 from shared.paging import TEXT
 
 EARLIEST, LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
@@ -22,7 +23,7 @@ def _plausible(at: datetime) -> datetime:
     return at
 
 
-Instant = Annotated[AwareDatetime, AfterValidator(_plausible)]
+Instant = Annotated[Moment, AfterValidator(_plausible)]
 """RFC 3339 with its zone, of a time that calendars can compute with."""
 
 AsOf = Annotated[Instant | None, Query(description="What was known then; now when left out.")]
