@@ -37,8 +37,8 @@ PASSWORD = "a role of a test has no secrets"
 
 TEMPLATE = "template_temas"
 
-OPTIONS = {"fsync": "off", "max_connections": "300"}
-"""Nothing in a test survives a power cut, and tests open many connections."""
+OPTIONS = {"fsync": "off", "max_connections": "300", "shared_buffers": "128MB"}
+"""Nothing in a test survives a power cut; tests open many connections, and hold little."""
 
 PASSABLE = 0o711
 """Run as root, PostgreSQL may have to be nobody: nobody must get through to its data, which are its own."""
@@ -124,11 +124,14 @@ class Servers:
 
 
 @asynccontextmanager
-async def started_servers() -> AsyncIterator[Servers]:
-    """Both servers on free ports with their state in a temporary folder; nothing of them is left after the block."""
+async def started_servers(**options: str) -> AsyncIterator[Servers]:
+    """Both servers on free ports with their state in a temporary folder; nothing of them is left after the block.
+
+    `options`: PostgreSQL's own.
+    """
     ports = Ports(*free(3))
     with temporary_home() as home:
-        async with local_servers(home, ports, Settings().cache, **OPTIONS) as local:
+        async with local_servers(home, ports, Settings().cache, **{**OPTIONS, **options}) as local:
             yield Servers(local)
 
 

@@ -130,8 +130,8 @@ PROPOSAL = Table(
     Index("proposal_by_weight", "status", "weight", "id"),
 )
 
-# `marked_at`: from when on it waits to be published. `patient`: whether that lies ahead, and all that changed may wait
-# until then. `membership`: a digest of what Kafka was last told of its members.
+# `membership`: a digest of what Kafka was last told of its members. `marked_at` and `patient` are for processes of the
+# version before `mark`, whose marks a trigger passes on; they go, with their index, once none of those runs.
 PROFILE = Table(
     "profile",
     METADATA,
@@ -142,6 +142,18 @@ PROFILE = Table(
     Column("patient", Boolean, nullable=False, server_default=text("false")),
     Column("membership", LargeBinary),
     Index("profile_marked", "marked_at", postgresql_where=text("marked_at IS NOT NULL")),
+)
+
+# Who waits to be published, and from when on. `patient`: whether that lies ahead, and all that changed may wait until
+# then. By itself, so that neither a mark nor its end touches an index of `profile`: these are few rows, however many
+# profiles there are.
+MARK = Table(
+    "mark",
+    METADATA,
+    Column("profile_id", Uuid, primary_key=True),
+    Column("marked_at", _TIME, nullable=False),
+    Column("patient", Boolean, nullable=False),
+    Index("mark_by_time", "marked_at"),
 )
 
 # `due_at`: when it is to be told anew although nothing happens, because time alone may change a segment or the stage.

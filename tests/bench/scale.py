@@ -17,12 +17,13 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
+from deploy.local import postgres
 from shared.http import settle_down
 from tests.bench.copies import load, model, sizes
 from tests.bench.inside import BATCH, Inside, inside
 from tests.bench.meter import Meter, Used
-from tests.bench.people import PEOPLE, People, Whose, person
-from tests.bench.steps import BATCHES, NOTHING, PARTITIONS, WARMING, yard
+from tests.bench.people import PEOPLE, People, Whose, in_turn, mostly_known, person
+from tests.bench.steps import BATCHES, NOTHING, PARTITIONS, yard
 from tests.servers import started_servers
 
 SIZES = "10000,100000,1000000"
@@ -42,7 +43,10 @@ class Measured(NamedTuple):
 async def curve(wanted: Sequence[int], console: Console) -> list[Measured]:
     """Load up to each size in turn, and measure there."""
     found: list[Measured] = []
-    async with started_servers() as servers, inside(servers, PARTITIONS) as parts:
+    async with (
+        started_servers(shared_buffers=postgres.OPTIONS["shared_buffers"]) as servers,
+        inside(servers, PARTITIONS) as parts,
+    ):
         await model(parts)
         loaded = 0
         for size in sorted(wanted):
@@ -56,10 +60,11 @@ async def curve(wanted: Sequence[int], console: Console) -> list[Measured]:
 async def _measured(parts: Inside, size: int) -> Measured:
     async with parts.database.begin() as work:
         tables = await sizes(work)
-    people = People(_spread(size), seed=size)
-    for _ in range(WARMING):
-        await parts.absorb(people.records(BATCH))
+    crowd = People(_spread(size, in_turn), seed=0)
+    for _ in range(PEOPLE // BATCH):  # as a service that runs for a while has seen them: what is asked for is in memory
+        await parts.absorb(crowd.records(BATCH))
         await parts.publish()
+    people = People(_spread(size, mostly_known), seed=size)
     meter = Meter(await parts.server())
     costs, yards = [], []
     for _ in range(BATCHES):
@@ -74,14 +79,14 @@ async def _measured(parts: Inside, size: int) -> Measured:
     return Measured(size, tables, Used(*each), median(yards))
 
 
-def _spread(size: int) -> Whose:
-    """Traffic of always as many people, whom many others stand between."""
+def _spread(size: int, draw: Whose) -> Whose:
+    """As `draw`, but many others stand between any two who come back. `size`: how many all are."""
     step = max(1, size // PEOPLE)
 
     def whose(people: People) -> str:
-        if people.random.random() < 0.05:
-            return people.anew()
-        return person(int(people.returning().removeprefix("u-")) * step % size)
+        who = draw(people)
+        returns = who.removeprefix("u-").isdecimal()
+        return person(int(who.removeprefix("u-")) * step % size) if returns else who
 
     return whose
 

@@ -21,7 +21,7 @@ from tests.waiting import until
 CONSUMERS = ("profile", "scoring", "personalize")
 
 UNPUBLISHED: Mapping[str, str] = {
-    "profile": "SELECT count(*) FROM profile.profile WHERE marked_at IS NOT NULL",
+    "profile": "SELECT count(*) FROM profile.mark",
     "scoring": "SELECT count(*) FROM scoring.score WHERE version > published",
 }
 """What a service has still to publish."""

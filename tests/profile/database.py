@@ -26,7 +26,7 @@ from tests.profile.lives import LIMITS
 ROOMY = Limits(by_kind={"anonymous_id": 1000}, others=5)
 
 TABLES = (
-    "fragment, identifier, edge, ruling, profile, view, timeline, segment_member, signal, "
+    "fragment, identifier, edge, ruling, profile, mark, view, timeline, segment_member, signal, "
     "group_fragment, group_member, retention, computed_definition, computed_part, generation"
 )
 

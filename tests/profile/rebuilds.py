@@ -96,7 +96,7 @@ class World:
                 self.database, "SELECT partition, next_offset FROM stream_offset WHERE topic LIKE '%points'"
             )
             stored = {row.partition: row.next_offset for row in found}
-            marked = await rows(self.database, "SELECT 1 FROM profile WHERE marked_at IS NOT NULL LIMIT 1")
+            marked = await rows(self.database, "SELECT 1 FROM mark LIMIT 1")
             return not marked and all(stored.get(number, -1) >= each.end for number, each in bounds.items())
 
         await until(look)

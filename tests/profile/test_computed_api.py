@@ -411,7 +411,7 @@ async def test_those_who_follow_do_not_crowd_out_the_rest(database: Database) ->
         await bench.filler.fill()
 
     async def waiting() -> int:
-        ((number,),) = await rows(database, "SELECT count(*) FROM profile WHERE marked_at IS NOT NULL")
+        ((number,),) = await rows(database, "SELECT count(*) FROM mark")
         return int(number)
 
     assert [bool(await bench.filler.fill()), await waiting()] == [True, 20]

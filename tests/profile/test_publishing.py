@@ -131,10 +131,22 @@ async def test_what_changes_while_it_is_sent_stays_marked(office: Office) -> Non
     assert await office.versions("changes") == [2]
 
 
+async def test_what_a_process_of_the_version_before_marked_is_published_too(office: Office) -> None:
+    await office.absorb(page("rd1", user="rolling"))
+    await office.out.publish()
+    async with office.database.begin() as work:
+        await work.exec_driver_sql(
+            "UPDATE profile SET version = version + 1, marked_at = least(marked_at, '2026-03-01'), patient = false "
+            f"WHERE profile_id = '{id_of('rolling')}'"
+        )
+    assert await office.out.publish() == 1
+    assert await office.versions("rolling") == [1, 2]
+
+
 async def test_what_a_process_marked_whose_clock_is_fast_is_published_at_once(office: Office) -> None:
     await office.absorb(page("fc1", user="fast-clock"))
     async with office.database.begin() as work:
-        await work.exec_driver_sql("UPDATE profile SET marked_at = marked_at + interval '1 hour' WHERE NOT patient")
+        await work.exec_driver_sql("UPDATE mark SET marked_at = marked_at + interval '1 hour' WHERE NOT patient")
     assert await office.out.publish() == 1
 
 

@@ -58,6 +58,7 @@ COMPUTED: dict[str, Any] = {
     "online": {"event": "Order Completed", "aggregate": "distinct", "property": "total", "filter": 'channel == "web"'},
 }
 
+MARK_ALL = f"INSERT INTO mark SELECT profile_id, '{START}', false FROM profile ON CONFLICT DO NOTHING"
 JOINED = "SELECT kind, value, joined FROM identifier WHERE value <> 'tablet' ORDER BY kind, value"
 
 
@@ -134,7 +135,8 @@ async def test_what_is_wrong_is_named_mended_and_can_be_put_back(
         "FROM edge WHERE member_value = 'm@example.com'",
         "UPDATE identifier SET profile_id = (SELECT profile_id FROM identifier WHERE value = 'mert') "
         "WHERE value = 'tablet'",
-        f"UPDATE profile SET version = version + 1, marked_at = '{START}'",
+        "UPDATE profile SET version = version + 1",
+        MARK_ALL,
     )
     await small.settled()
     wrong = await small.facts()
@@ -438,9 +440,7 @@ async def test_an_interrupted_rebuild_goes_on_where_it_was(
 async def test_views_follow_though_the_operator_was_cut_off_right_after_the_exchange(
     small: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await small.run(
-        "UPDATE fragment SET state = '{}' WHERE value = 'desk'", f"UPDATE profile SET marked_at = '{START}'"
-    )
+    await small.run("UPDATE fragment SET state = '{}' WHERE value = 'desk'", MARK_ALL)
 
     async def breaks(*_: object) -> None:
         raise OSError("the line is cut")
@@ -461,7 +461,7 @@ async def test_whoever_follows_crowds_out_nobody(database: Database, monkeypatch
     await published(database)
     async with database.begin() as work:
         await work.exec_driver_sql("CREATE TABLE changed AS SELECT kind, value FROM identifier")
-    waits = "SELECT count(*) FROM profile WHERE marked_at IS NOT NULL"
+    waits = "SELECT count(*) FROM mark"
 
     following_on = asyncio.create_task(following.follow(database, "profile", Hands()))
     try:

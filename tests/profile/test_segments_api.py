@@ -86,10 +86,7 @@ async def dues(database: Database) -> dict[str, Any]:
 
 
 async def marked(database: Database) -> set[str]:
-    return {
-        str(row.profile_id)
-        for row in await rows(database, "SELECT profile_id FROM profile WHERE marked_at IS NOT NULL")
-    }
+    return {str(row.profile_id) for row in await rows(database, "SELECT profile_id FROM mark")}
 
 
 async def test_two_who_sweep_take_each_who_is_due_once_and_nobody_else(database: Database) -> None:

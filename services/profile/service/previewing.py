@@ -15,6 +15,7 @@ from services.profile.domain.segments import rule as compiled
 from services.profile.service.defined import Definitions
 from services.profile.service.publishing import TURN, usable
 from services.profile.store import known, sampling, segments
+from services.profile.store.known import Stored
 from services.profile.store.sampling import FIRST, LAST
 from shared.clock import Clock
 from shared.db import Work
@@ -87,12 +88,12 @@ class Previewing:
         """What is known of each who is looked at. Lets others have their turn now and then."""
         async for ids in self._ids(of, run):
             people = await run(partial(self._known, ids))
-            for index, (each, _) in enumerate(people):
+            for index, each in enumerate(people):
                 if index % TURN == 0:
                     await asyncio.sleep(0)
-                yield each
+                yield each.known
 
-    async def _known(self, ids: Sequence[str], work: Work) -> list[tuple[Known, bytes | None]]:
+    async def _known(self, ids: Sequence[str], work: Work) -> list[Stored]:
         """As a publication finds them."""
         defined = await self.definitions.current(work)
         return await known.known(work, ids, defined)

@@ -16,10 +16,12 @@ from sqlalchemy import Row
 
 from services.profile import metrics
 from services.profile.domain import segments as rules
+from services.profile.domain.computed.definitions import Defined
 from services.profile.domain.counts import hour_of
 from services.profile.domain.publication import Known, Publication, published
 from services.profile.service.defined import Definitions
 from services.profile.store import counts, groups, known, profiles, segments
+from services.profile.store.known import Stored
 from services.profile.store.profiles import Claimed
 from shared.clock import Clock
 from shared.db import Work
@@ -79,24 +81,20 @@ class Publications:
         """Fold what is known of the claimed profiles, and write their views, segments and signals."""
         now = self.clock()
         defined = await self.definitions.current(work)
-        # Written already, so somebody died, or Kafka was away, before it was sent: or perhaps after. Readers take a
-        # version once, and time may have changed what is to be told: a new version tells it.
-        unsure = {each.profile_id for each in claimed if each.written == each.version}
-        await profiles.mark(work, unsure, now)
-        everything = await known.known(work, [each.profile_id for each in claimed], defined)
+        everything = await self._known([each.profile_id for each in claimed], defined, work)
         compiled = usable(await segments.rules(work))
 
-        publications = [each async for each in _decided([each for each, _ in everything], compiled, now)]
+        publications = [each async for each in _decided([each.known for each in everything], compiled, now)]
 
         await profiles.write(work, publications)
-        before = {each.profile_id: each.segments for each, _ in everything}
+        before = {each.known.profile_id: each.known.segments for each in everything}
         await groups.change(work, publications)
         moved = await segments.change(work, before, publications)
         await counts.add(work, moved, hour_of(now))
         await segments.put_signals(work, [signal for each in publications for signal in each.signals])
         metrics.UNKNOWN.inc(sum(each.unknown for each in publications))
-        digests = [digest(each.membership) for each in publications]
-        changed = [now_told != told for now_told, (_, told) in zip(digests, everything, strict=True)]
+        digests = [digested(each.membership) for each in publications]
+        changed = [digest != told.membership for digest, told in zip(digests, everything, strict=True)]
         return Told(
             publications,
             [each.membership for each, is_new in zip(publications, changed, strict=True) if is_new],
@@ -104,6 +102,15 @@ class Publications:
             now,
             digests,
         )
+
+    async def _known(self, ids: Sequence[str], defined: Defined, work: Work) -> list[Stored]:
+        found = await known.known(work, ids, defined)
+        # Written already, so somebody died, or Kafka was away, before it was sent: or perhaps after. Readers take a
+        # version once, and time may have changed what is to be told: a new version tells it.
+        unsure = {each.known.profile_id for each in found if each.written == each.known.version}
+        if await profiles.mark(work, unsure, self.clock()):
+            return await known.known(work, ids, defined)
+        return found
 
     async def confirm(self, told: Told, claim: Work) -> None:
         """Kafka has it all: unmark what has not changed meanwhile, and let go of the signals."""
@@ -128,7 +135,7 @@ async def _decided(
         yield published(each, compiled, now)
 
 
-def digest(membership: Membership) -> bytes:
+def digested(membership: Membership) -> bytes:
     """Stands for who the members are, whatever the version."""
     content = msgspec.json.encode((membership.identifiers, membership.redirect))
     return hashlib.blake2b(content, digest_size=16).digest()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Row, text
@@ -21,7 +21,7 @@ from shared.events import ShownScores
 # One statement, hence one snapshot: the version, and the members and fragments that belong to it.
 PROFILES = text("""
     SELECT profile.profile_id, profile.version, profile.redirect, profile.membership,
-        view.stage, view.stage_since,
+        view.version AS written, view.stage, view.stage_since,
         score.version AS score_version, score.engagement, score.ltv, score.churn_risk,
         identifier.kind, identifier.value, identifier.seen_at, identifier.seen_id,
         identifier.owner_kind, identifier.owner_value, identifier.claimed_at, identifier.claimed_id,
@@ -48,14 +48,25 @@ SEGMENTS = text("""
 NONE_DEFINED = Defined()
 
 
-async def known(work: Work, ids: Sequence[str], defined: Defined = NONE_DEFINED) -> list[tuple[Known, bytes | None]]:
-    """All that is known of these profiles, each with the digest of the membership that Kafka was last told."""
+class Stored(NamedTuple):
+    """What is known of a profile; the digest of the membership that Kafka was last told; the view's last version."""
+
+    known: Known
+    membership: bytes | None
+    written: int | None
+
+
+async def known(work: Work, ids: Sequence[str], defined: Defined = NONE_DEFINED) -> list[Stored]:
+    """All that is known of these profiles, in the order of their ids."""
     members = (await work.execute(SEGMENTS, {"ids": ids})).all()
     segments = {id: tuple(map(Entered, names, since)) for id, names, since in members}
     profiles: defaultdict[UUID, list[Row[Any]]] = defaultdict(list)
     for row in (await work.execute(PROFILES, {"ids": ids, "computed": bool(defined.shown)})).all():
         profiles[row.profile_id].append(row)
-    return [(_known(rows, segments.get(id, ()), defined), rows[0].membership) for id, rows in profiles.items()]
+    return [
+        Stored(_known(rows, segments.get(id, ()), defined), rows[0].membership, rows[0].written)
+        for id, rows in profiles.items()
+    ]
 
 
 def _known(rows: Sequence[Row[Any]], segments: tuple[Entered, ...], defined: Defined) -> Known:

@@ -1,8 +1,9 @@
 """Profiles: their versions, who waits to be published, what was published.
 
-`profile` is the consumers' row and `view` the publisher's. The publisher claims profiles by advisory locks, not by row
-locks: a consumer that marks a profile never waits until Kafka has acknowledged the last publication of it. A claim ends
-with its transaction, so that of a process that dies nothing stays claimed.
+`profile` is the consumers' row and `view` the publisher's; a `mark` is there while a profile waits to be published. The
+publisher claims profiles by advisory locks, not by row locks: a consumer that marks a profile never waits until Kafka
+has acknowledged the last publication of it. A claim ends with its transaction, so that of a process that dies nothing
+stays claimed.
 """
 
 from __future__ import annotations
@@ -20,27 +21,41 @@ from shared.db import Work
 from shared.identifiers import Identifier
 
 CREATE = text("""
-    INSERT INTO profile (profile_id, version, marked_at) SELECT unnest(CAST(:ids AS uuid[])), 1, :now
-    ON CONFLICT DO NOTHING RETURNING profile_id
+    WITH made AS (
+        INSERT INTO profile (profile_id, version) SELECT unnest(CAST(:ids AS uuid[])), 1
+        ON CONFLICT DO NOTHING RETURNING profile_id
+    ), marked AS (
+        INSERT INTO mark (profile_id, marked_at, patient) SELECT profile_id, :now, false FROM made
+    )
+    SELECT profile_id FROM made
 """)
+# A mark is put and removed only under its profile's lock. One that says so already is left as it is.
 MARK = text("""
     WITH locked AS (
         SELECT profile_id FROM profile WHERE profile_id = ANY(CAST(:ids AS uuid[]))
         ORDER BY profile_id FOR NO KEY UPDATE
+    ), moved AS (
+        UPDATE profile SET version = version + 1 FROM locked WHERE profile.profile_id = locked.profile_id
+        RETURNING profile.profile_id, version
+    ), marked AS (
+        INSERT INTO mark (profile_id, marked_at, patient) SELECT profile_id, :now, false FROM moved
+        ON CONFLICT (profile_id) DO UPDATE
+        SET marked_at = least(mark.marked_at, excluded.marked_at), patient = false
+        WHERE mark.patient OR mark.marked_at > excluded.marked_at
     )
-    UPDATE profile SET version = version + 1, marked_at = least(marked_at, :now), patient = false
-    FROM locked WHERE profile.profile_id = locked.profile_id
-    RETURNING profile.profile_id, version
+    SELECT profile_id, version FROM moved
 """)
 # A profile that is marked for something else is told of both together, as soon as for the other.
 MARK_LATER = text("""
     WITH locked AS (
         SELECT profile_id FROM profile WHERE profile_id = ANY(CAST(:ids AS uuid[]))
         ORDER BY profile_id FOR NO KEY UPDATE
+    ), moved AS (
+        UPDATE profile SET version = version + 1 FROM locked WHERE profile.profile_id = locked.profile_id
+        RETURNING profile.profile_id
     )
-    UPDATE profile
-    SET version = version + 1, marked_at = least(marked_at, :until), patient = patient OR marked_at IS NULL
-    FROM locked WHERE profile.profile_id = locked.profile_id
+    INSERT INTO mark (profile_id, marked_at, patient) SELECT profile_id, :until, true FROM moved
+    ON CONFLICT (profile_id) DO UPDATE SET marked_at = excluded.marked_at WHERE mark.marked_at > excluded.marked_at
 """)
 SETTLE = text("""
     UPDATE profile SET version = new.version, redirect = new.redirect
@@ -53,13 +68,13 @@ SETTLE = text("""
 # those that others in this database may take on the same ids.
 CLAIM = text("""
     WITH waiting AS MATERIALIZED (
-        SELECT profile_id, version, marked_at FROM profile
-        WHERE marked_at IS NOT NULL AND (marked_at <= :until OR (marked_at > :now AND NOT patient))
+        SELECT profile_id, marked_at FROM mark
+        WHERE marked_at <= :until OR (marked_at > :now AND NOT patient)
         ORDER BY marked_at LIMIT 10 * :limit
     ), claimed AS MATERIALIZED (
         SELECT * FROM waiting WHERE pg_try_advisory_xact_lock(hashtextextended(profile_id::text, 8002)) LIMIT :limit
     )
-    SELECT claimed.*, view.version AS written FROM claimed LEFT JOIN view USING (profile_id)
+    SELECT profile_id, marked_at FROM claimed
 """)
 # Who is due later than they were stays due as before: then it is looked again once too often, and told anew when. A
 # view whose due moment stays is updated without touching an index; most people's moves with all that they do.
@@ -82,24 +97,29 @@ CLEAR = text("""
             AS told (profile_id, version, membership) USING (profile_id)
         WHERE profile.version = told.version
         ORDER BY profile.profile_id FOR NO KEY UPDATE OF profile SKIP LOCKED
+    ), unmarked AS (
+        DELETE FROM mark USING unmoved WHERE mark.profile_id = unmoved.profile_id
     )
-    UPDATE profile SET marked_at = NULL, membership = unmoved.membership
-    FROM unmoved WHERE profile.profile_id = unmoved.profile_id
+    UPDATE profile SET membership = unmoved.membership
+    FROM unmoved
+    WHERE profile.profile_id = unmoved.profile_id AND profile.membership IS DISTINCT FROM unmoved.membership
 """)
-BACKLOG = text("SELECT count(*), min(marked_at) FROM profile WHERE marked_at IS NOT NULL")
-WAITING = text("SELECT count(*) FROM (SELECT FROM profile WHERE marked_at <= :now LIMIT :most) AS marked")
+BACKLOG = text("SELECT count(*), min(marked_at) FROM mark")
+WAITING = text("SELECT count(*) FROM (SELECT FROM mark WHERE marked_at <= :now LIMIT :most) AS marked")
 BY_IDENTIFIER = text("""
-    SELECT profile.profile_id, CASE WHEN profile.patient THEN identifier.joined ELSE profile.version END,
+    SELECT profile.profile_id, CASE WHEN mark.patient THEN identifier.joined ELSE profile.version END,
         identifier.joined,
         view.version AS shown, CAST(view.body AS text) AS body
-    FROM identifier JOIN profile USING (profile_id) LEFT JOIN view USING (profile_id)
+    FROM identifier JOIN profile USING (profile_id)
+    LEFT JOIN mark USING (profile_id) LEFT JOIN view USING (profile_id)
     WHERE identifier.kind = :kind AND identifier.value = :value
 """)
 BY_ID = text("""
-    SELECT profile.profile_id, CASE WHEN profile.patient THEN 1 ELSE profile.version END, 1 AS joined,
+    SELECT profile.profile_id, CASE WHEN mark.patient THEN 1 ELSE profile.version END, 1 AS joined,
         view.version AS shown, CAST(view.body AS text) AS body
     FROM profile AS asked
     JOIN profile ON profile.profile_id = coalesce(asked.redirect, asked.profile_id)
+    LEFT JOIN mark ON mark.profile_id = profile.profile_id
     LEFT JOIN view ON view.profile_id = profile.profile_id
     WHERE asked.profile_id = CAST(:profile_id AS uuid)
 """)
@@ -111,12 +131,10 @@ NEXT_CHUNK = text("""
 
 
 class Claimed(NamedTuple):
-    """A profile taken for publication: since when it waits; the version it has, and the one that was written last."""
+    """A profile taken for publication, and since when it waits."""
 
     profile_id: str
-    version: int
     marked_at: datetime
-    written: int | None
 
 
 class Found(NamedTuple):
@@ -173,7 +191,7 @@ async def claim(work: Work, limit: int, now: datetime, hold: timedelta) -> list[
     lasts.
     """
     rows = await work.execute(CLAIM, {"limit": limit, "now": now, "until": now - hold})
-    return [Claimed(str(row.profile_id), row.version, row.marked_at, row.written) for row in rows.all()]
+    return [Claimed(str(profile_id), marked_at) for profile_id, marked_at in rows.all()]
 
 
 async def write(work: Work, publications: Iterable[Publication]) -> None:

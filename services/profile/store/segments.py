@@ -49,8 +49,9 @@ EMPTYING = text("""
 """)
 # Who is marked will be told in any case, and there are never many of them.
 UNMARKED = text("""
-    SELECT profile_id FROM segment_member JOIN profile USING (profile_id)
-    WHERE segment_id = :id AND marked_at IS NULL ORDER BY profile_id LIMIT :limit
+    SELECT profile_id FROM segment_member
+    WHERE segment_id = :id AND NOT EXISTS (SELECT FROM mark WHERE mark.profile_id = segment_member.profile_id)
+    ORDER BY profile_id LIMIT :limit
 """)
 FORGET = text("DELETE FROM segment WHERE id = :id AND deleted_at <= :before")
 FILLED = text("UPDATE segment SET filled_to = CAST(:to AS uuid), filling = :filling WHERE id = :id")
