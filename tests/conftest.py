@@ -16,11 +16,15 @@ MARKED_BY = {
 }
 """A test has the marker where it uses one of the fixtures, by whatever way."""
 
-KEPT = ("TEMAS_CACHE",)
+EXPLORE = "TEMAS_EXPLORE"
+KEPT = ("TEMAS_CACHE", EXPLORE)
 
 
-# How long an example takes says how busy the machine is, not whether the code is right.
-settings.register_profile("temas", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# How long an example takes says how busy the machine is, not whether the code is right. And the examples are the same
+# in every run, so that what fails fails because of a change; TEMAS_EXPLORE=1 tries new ones each time.
+settings.register_profile(
+    "temas", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=not os.environ.get(EXPLORE)
+)
 settings.load_profile("temas")
 
 
