@@ -80,14 +80,16 @@ class Answer(BaseModel):
 class CapBody(Body):
     model_config = ConfigDict(extra="forbid", from_attributes=True)
 
-    count: int = Field(ge=1, le=1000, description="Times that one person is shown the offer, at most,")
-    days: int = Field(ge=1, le=90, description="in any so many days.")
+    count: int = Field(ge=1, le=1000, strict=True, description="Times that one person is shown the offer, at most,")
+    days: int = Field(ge=1, le=90, strict=True, description="in any so many days.")
 
 
 class BudgetBody(Body):
     model_config = ConfigDict(extra="forbid", from_attributes=True)
 
-    amount: float = Field(ge=0, allow_inf_nan=False, description="Kept with the offer. Nothing is refused for it yet.")
+    amount: float = Field(
+        ge=0, allow_inf_nan=False, strict=True, description="Kept with the offer. Nothing is refused for it yet."
+    )
 
 
 class OfferBody(Body):
@@ -102,10 +104,19 @@ class OfferBody(Body):
     )  # fmt: skip
     purpose: Name | None = Field(default="marketing", description="What consent it needs; null means none.")
     value: float = Field(
-        default=1.0, gt=0, le=1e12, allow_inf_nan=False, description="What an acceptance is worth, in the currency."
+        default=1.0,
+        gt=0,
+        le=1e12,
+        allow_inf_nan=False,
+        strict=True,
+        description="What an acceptance is worth, in the currency.",
     )
-    cost: float = Field(default=0.0, ge=0, le=1e12, allow_inf_nan=False, description="What making the offer costs.")
-    lever: float = Field(default=1.0, gt=0, le=1000, allow_inf_nan=False, description="The business's own weight.")
+    cost: float = Field(
+        default=0.0, ge=0, le=1e12, allow_inf_nan=False, strict=True, description="What making the offer costs."
+    )
+    lever: float = Field(
+        default=1.0, gt=0, le=1000, allow_inf_nan=False, strict=True, description="The business's own weight."
+    )
     valid_from: Asked | None = None
     valid_to: Asked | None = None
     caps: list[CapBody] = Field(default=[], max_length=10)
@@ -144,7 +155,7 @@ class DecideBody(Body):
         default={},
         description="What rules see as `context`. In it `weights`, by kind of offer, multiply scores.",
     )
-    limit: int = Field(default=1, ge=1, le=50)
+    limit: int = Field(default=1, ge=1, le=50, strict=True)
 
     @field_validator("context")
     @classmethod

@@ -86,7 +86,7 @@ class RefitBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     as_of: Moment | None = Field(default=None, description="Fit on what was known then; now when left out.")
-    activate: bool = Field(default=False, description="Make the scores with it as soon as it is ready.")
+    activate: bool = Field(default=False, strict=True, description="Make the scores with it as soon as it is ready.")
 
 
 class Accepted(Body):

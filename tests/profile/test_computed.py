@@ -24,7 +24,7 @@ from services.profile.domain.computed.parts import Days, Key, counted, decoded, 
 from services.profile.domain.identity import owned
 from services.profile.domain.periods import named
 from services.profile.domain.publication import Known, Publication, published
-from services.profile.domain.segments import rule
+from services.profile.domain.segments import asked, rule
 from shared.events import Touchpoint
 from shared.rules import RuleRefused
 from tests.builders import after
@@ -290,7 +290,7 @@ def shown(formula: Formula, *life: Touchpoint, now: datetime, rules: dict[str, s
     store.absorb(life)
     held = tuple((each, store.of(each, "u")) for each in store.defined.shown)
     everything: Known = known(*life, computed=Held(ISTANBUL, held))
-    return published(everything, {name: rule(text) for name, text in (rules or {}).items()}, now)
+    return published(everything, asked({name: rule(text) for name, text in (rules or {}).items()}), now)
 
 
 def test_rules_and_views_see_it_beside_what_everybody_has() -> None:

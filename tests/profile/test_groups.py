@@ -17,7 +17,7 @@ from services.profile.domain.graph import standings
 from services.profile.domain.groups import KEPT, MOST, Group, described, fold_group
 from services.profile.domain.identity import profile_id
 from services.profile.domain.publication import Known, Publication, published
-from services.profile.domain.segments import rule
+from services.profile.domain.segments import asked, rule
 from shared.events import InGroup, Touchpoint
 from shared.identifiers import Identifier
 from tests.builders import after, departed, joined
@@ -34,7 +34,7 @@ def told(*life: Touchpoint, rules: Mapping[str, str] | None = None) -> Publicati
         members=tuple(standings(stated(life)).values()),
         fragments=tuple(added(life).values()),
     )
-    return published(known, {name: rule(text) for name, text in (rules or {}).items()}, after(days=1))
+    return published(known, asked({name: rule(text) for name, text in (rules or {}).items()}), after(days=1))
 
 
 def groups(*life: Touchpoint) -> dict[str, datetime]:

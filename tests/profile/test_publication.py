@@ -13,7 +13,7 @@ import pytest
 from services.profile.domain.graph import standings
 from services.profile.domain.identity import profile_id
 from services.profile.domain.publication import Entered, Known, Publication, published
-from services.profile.domain.segments import rule
+from services.profile.domain.segments import asked, rule
 from services.profile.domain.stages import STAGES
 from shared.events import ShownScores, Touchpoint
 from shared.identifiers import Identifier
@@ -37,7 +37,7 @@ def known(*life: Touchpoint, **more: Any) -> Known:
 
 
 def told(of: Known, at: datetime = NOW, rules: Mapping[str, str] | None = None) -> Publication:
-    return published(of, {name: rule(text) for name, text in (rules or {}).items()}, at)
+    return published(of, asked({name: rule(text) for name, text in (rules or {}).items()}), at)
 
 
 def names(publication: Publication) -> list[tuple[str, Mapping[str, Any]]]:

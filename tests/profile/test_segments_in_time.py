@@ -14,7 +14,7 @@ from services.profile.domain.counts import beginning, hour_of
 from services.profile.domain.personas import PERSONAS
 from services.profile.domain.preview import estimate, holds
 from services.profile.domain.publication import Known, Publication, published
-from services.profile.domain.segments import rule, saved
+from services.profile.domain.segments import asked, rule, saved
 from services.profile.domain.stages import STAGES
 from shared.events import ShownScores, Touchpoint
 from shared.rules import Rule, RuleRefused, require_foreseeable
@@ -39,7 +39,7 @@ RULES = {
 
 
 def told(of: Known, at: datetime, rules: dict[str, Rule] | None = None) -> Publication:
-    return published(of, rules if rules is not None else {name: rule(text) for name, text in RULES.items()}, at)
+    return published(of, asked(rules if rules is not None else {name: rule(text) for name, text in RULES.items()}), at)
 
 
 def standing(of: Known, at: datetime, rules: dict[str, Rule] | None = None) -> tuple[str, list[str]]:
@@ -185,16 +185,16 @@ def test_every_persona_has_been_tried() -> None:
 def test_a_preview_says_what_the_publication_will(life: list[Touchpoint], minutes: int, name: str) -> None:
     of, at = known(*life), after(minutes)
     compiled = {each: rule(text) for each, text in RULES.items()}
-    others = {each: rule for each, rule in compiled.items() if each != name}
+    others = asked({each: rule for each, rule in compiled.items() if each != name})
     assert bool(holds(of, compiled[name], others, at)) == (name in standing(of, at)[1])
 
 
 def test_who_was_absorbed_is_in_nothing() -> None:
-    assert holds(Known(profile_id="p", version=2, redirect="q"), rule("true"), {}, START) is False
+    assert holds(Known(profile_id="p", version=2, redirect="q"), rule("true"), asked({}), START) is False
 
 
 def test_a_rule_that_can_not_be_known_for_somebody_is_told() -> None:
-    assert holds(known(identify("1", user="u")), rule("traits.age > 3"), {}, START) is None
+    assert holds(known(identify("1", user="u")), rule("traits.age > 3"), asked({}), START) is None
 
 
 @pytest.mark.parametrize(("held", "looked_at"), [(0, 5_000), (50, 5_000), (2_500, 5_000), (4_999, 5_000), (3, 20)])

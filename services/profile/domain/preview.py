@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from datetime import datetime
 
 import msgspec
 
 from services.profile.domain.publication import Known, looked_at
-from services.profile.domain.segments import asked, asks_for_segments, found
+from services.profile.domain.segments import Asked, asks_for_segments, found
 from shared.rules import Rule, holding
 
 Z = 1.959964
@@ -24,7 +23,7 @@ class Estimate(msgspec.Struct, frozen=True):
     high: int
 
 
-def holds(known: Known, rule: Rule, saved: Mapping[str, Rule], at: datetime) -> bool | None:
+def holds(known: Known, rule: Rule, saved: Asked, at: datetime) -> bool | None:
     """Whether `known` would be in a segment with `rule` beside those that are `saved`; None: it can't be known.
 
     As a publication at that moment would have it (domain/publication.py, domain/segments.py).
@@ -32,7 +31,7 @@ def holds(known: Known, rule: Rule, saved: Mapping[str, Rule], at: datetime) -> 
     if known.redirect is not None or not known.members:
         return False
     _, seen = looked_at(known, at)
-    segments = list(found(asked(saved), seen).plain) if asks_for_segments(rule) else []
+    segments = list(found(saved, seen).plain) if asks_for_segments(rule) else []
     return holding({"it": rule}, seen.but(segments=segments))["it"]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Literal
 from uuid import uuid5
@@ -14,11 +14,11 @@ from services.profile.domain.computed.answers import NOTHING, Held
 from services.profile.domain.fragment import Fragment, fold
 from services.profile.domain.graph import Standing
 from services.profile.domain.identity import NAMESPACE
-from services.profile.domain.segments import Asked, Found, asked, found
+from services.profile.domain.segments import Asked, Found, found
 from services.profile.domain.view import facts, view
 from shared.clock import rfc3339
 from shared.events import InSegment, Membership, ShownScores, Signal, Signalled, Stage, View
-from shared.rules import Given, Rule, next_change
+from shared.rules import Given, next_change
 
 SOURCE = "profile"
 """Of every event that this service gives."""
@@ -60,14 +60,13 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
     due: datetime | None = None
 
 
-def published(known: Known, rules: Mapping[str, Rule], at: datetime) -> Publication:
+def published(known: Known, rules: Asked, at: datetime) -> Publication:
     """What to tell about a profile as of `at`; `rules` are the segments'."""
     if known.redirect is not None or not known.members:
         return _absorbed(known)
     plain, seen = looked_at(known, at)
     now_in_stage = seen.facts["stage"]
-    ready = asked(rules)
-    now_in = found(ready, seen)
+    now_in = found(rules, seen)
 
     segments = _entered(known.segments, now_in, at)
     in_stage = known.stage if known.stage and known.stage.name == now_in_stage else Entered(now_in_stage, at)
@@ -86,7 +85,7 @@ def published(known: Known, rules: Mapping[str, Rule], at: datetime) -> Publicat
         stage=in_stage,
         signals=tuple(_signals(known, segments, in_stage, at)),
         unknown=now_in.unknown,
-        due=_due(known, ready, seen.but(segments=list(now_in.plain)), at),
+        due=_due(known, rules, seen.but(segments=list(now_in.plain)), at),
     )
 
 

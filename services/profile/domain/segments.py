@@ -55,7 +55,7 @@ def _asked(rules: tuple[tuple[str, Rule], ...]) -> Asked:
 
 
 def asked(rules: Mapping[str, Rule]) -> Asked:
-    """`rules`, made ready once."""
+    """`rules`, made ready once: what was learned of people who were asked stays."""
     return _asked(tuple(rules.items()))
 
 

@@ -50,6 +50,7 @@ class ComputedFormula(BaseModel):
         default=None,
         ge=1,
         le=LONGEST_WINDOW,
+        strict=True,
         description="Only the last so many days, today included, on the account's calendar; null: all time.",
     )
 

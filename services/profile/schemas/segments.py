@@ -60,7 +60,9 @@ class AskedRule(BaseModel):
     )
 
     rule: str = Field(min_length=1, pattern=TEXT, description="In CEL; see the README for what a rule sees.")
-    limit: int = Field(default=10, ge=0, le=100, description="How many of those whom it holds for to show at most.")
+    limit: int = Field(
+        default=10, ge=0, le=100, strict=True, description="How many of those whom it holds for to show at most."
+    )
 
 
 class Sampled(BaseModel):

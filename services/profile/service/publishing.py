@@ -15,10 +15,10 @@ import structlog
 from sqlalchemy import Row
 
 from services.profile import metrics
-from services.profile.domain import segments as rules
 from services.profile.domain.computed.definitions import Defined
 from services.profile.domain.counts import hour_of
 from services.profile.domain.publication import Known, Publication, published
+from services.profile.domain.segments import Asked, asked, saved
 from services.profile.service.defined import Definitions
 from services.profile.store import counts, groups, known, profiles, segments
 from services.profile.store.known import Stored
@@ -82,9 +82,9 @@ class Publications:
         now = self.clock()
         defined = await self.definitions.current(work)
         everything = await self._known([each.profile_id for each in claimed], defined, work)
-        compiled = usable(await segments.rules(work))
+        ready = asked(usable(await segments.rules(work)))
 
-        publications = [each async for each in _decided([each.known for each in everything], compiled, now)]
+        publications = [each async for each in _decided([each.known for each in everything], ready, now)]
 
         await profiles.write(work, publications)
         before = {each.known.profile_id: each.known.segments for each in everything}
@@ -125,14 +125,12 @@ class Publications:
         metrics.OLDEST.set(max(0.0, (self.clock() - since).total_seconds()) if since else 0)
 
 
-async def _decided(
-    everything: Sequence[Known], compiled: Mapping[str, Rule], now: datetime
-) -> AsyncIterator[Publication]:
+async def _decided(everything: Sequence[Known], rules: Asked, now: datetime) -> AsyncIterator[Publication]:
     """What to tell about each. Lets others have their turn now and then: a batch is tens of milliseconds of work."""
     for index, each in enumerate(everything):
         if index % TURN == 0:
             await asyncio.sleep(0)
-        yield published(each, compiled, now)
+        yield published(each, rules, now)
 
 
 def digested(membership: Membership) -> bytes:
@@ -157,7 +155,7 @@ def cost(segment_id: str, text: str) -> int | None:
 def _usable(segment_id: str, text: str) -> Rule | None:
     """A saved rule, or None where this version of us no longer takes it: that must not stop everybody's publication."""
     try:
-        return rules.saved(text)
+        return saved(text)
     except RuleRefused:
         log.warning("the rule of a saved segment is refused: it holds for nobody", segment=segment_id)
         return None

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from services.profile.domain.computed.cells import Answer
+from services.profile.domain.computed.cells import Answer, Cell
 from services.profile.domain.computed.definitions import Definition, day
 from services.profile.domain.computed.parts import Days
 
@@ -22,7 +22,7 @@ class Held(msgspec.Struct, frozen=True):
     def values(self, now: datetime) -> dict[str, Any]:
         """The value of each."""
         today = _today(now, self.zone) if self.parts else 0
-        return {each.id: _answer(each, _inside(each, days, today)).value for each, days in self.parts}
+        return {each.id: each.aggregate.answer(_inside(each, days, today)).value for each, days in self.parts}
 
     def due(self, now: datetime) -> datetime | None:
         """The next moment at which one of them may change with no event; None where none can."""
@@ -37,7 +37,7 @@ NOTHING = Held()
 
 def answer(definition: Definition, days: Days, now: datetime, zone: tzinfo) -> Answer:
     """What `days` come out as, as of `now` on the calendar of `zone`."""
-    return _answer(definition, _inside(definition, days, _today(now, zone)))
+    return definition.aggregate.answer(_inside(definition, days, _today(now, zone)))
 
 
 def next_change(definition: Definition, days: Days, now: datetime, zone: tzinfo) -> datetime | None:
@@ -52,17 +52,13 @@ def _today(now: datetime, zone: tzinfo) -> int:
     return day(now, zone)
 
 
-def _answer(definition: Definition, within: Days) -> Answer:
-    return definition.aggregate.answer([within[on] for on in sorted(within)])
-
-
-def _inside(definition: Definition, days: Days, today: int) -> Days:
-    """Those inside the window: from its first day on. What clients date a little ahead counts, too."""
+def _inside(definition: Definition, days: Days, today: int) -> list[Cell]:
+    """The cells inside the window, from its first day on. What clients date a little ahead counts, too."""
     window = definition.formula.window_days
-    if window is None or not days:
-        return days
+    if window is None:  # of all time there is one at most
+        return list(days.values())
     first = today - window + 1
-    return {on: cell for on, cell in days.items() if on >= first}
+    return [days[on] for on in sorted(days) if on >= first]
 
 
 def _leaves(definition: Definition, days: Days, today: int) -> int | None:
