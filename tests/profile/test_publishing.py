@@ -131,6 +131,18 @@ async def test_what_changes_while_it_is_sent_stays_marked(office: Office) -> Non
     assert await office.versions("changes") == [2]
 
 
+async def test_who_is_always_busy_waits_since_they_were_last_told(office: Office) -> None:
+    await office.absorb(page("ab1", user="busy"))
+    async with office.database.begin() as claim:
+        claimed = await office.publications.claim(100, claim)
+        office.hands.now += timedelta(seconds=10)
+        told = await office.database.retrying(lambda work: office.publications.write(claimed, work))
+        await office.absorb(page("ab2", 1, user="busy"))
+        await office.publications.confirm(told, claim)
+    assert [each.marked_at for each in await office.claimed()] == [told.at]
+    assert await office.out.publish() == 1
+
+
 async def test_what_a_process_of_the_version_before_marked_is_published_too(office: Office) -> None:
     await office.absorb(page("rd1", user="rolling"))
     await office.out.publish()

@@ -115,7 +115,8 @@ class Publications:
     async def confirm(self, told: Told, claim: Work) -> None:
         """Kafka has it all: unmark what has not changed meanwhile, and let go of the signals."""
         pairs = zip(told.publications, told.digests, strict=True)
-        await profiles.clear(claim, [(each.view.profile_id, each.view.version, told_of) for each, told_of in pairs])
+        cleared = [(each.view.profile_id, each.view.version, membership) for each, membership in pairs]
+        await profiles.clear(claim, cleared, told.at)
         await segments.drop_signals(claim, told.signals)
 
     async def measure(self, work: Work) -> None:

@@ -29,13 +29,15 @@ CREATE = text("""
     )
     SELECT profile_id FROM made
 """)
-# A mark is put and removed only under its profile's lock. One that says so already is left as it is.
+# A mark is put and removed only under its profile's lock. One that says so already is left as it is. (`patient` of
+# `profile` is for readers of the version before.)
 MARK = text("""
     WITH locked AS (
         SELECT profile_id FROM profile WHERE profile_id = ANY(CAST(:ids AS uuid[]))
         ORDER BY profile_id FOR NO KEY UPDATE
     ), moved AS (
-        UPDATE profile SET version = version + 1 FROM locked WHERE profile.profile_id = locked.profile_id
+        UPDATE profile SET version = version + 1, patient = false FROM locked
+        WHERE profile.profile_id = locked.profile_id
         RETURNING profile.profile_id, version
     ), marked AS (
         INSERT INTO mark (profile_id, marked_at, patient) SELECT profile_id, :now, false FROM moved
@@ -88,17 +90,24 @@ WRITE = text("""
     SET (version, body, stage, stage_since) = (excluded.version, excluded.body, excluded.stage, excluded.stage_since),
         due_at = CASE WHEN excluded.due_at IS NOT NULL THEN least(view.due_at, excluded.due_at) END
 """)
-# What a consumer holds is being marked again: its mark must stay, and there is nothing to wait for.
+# What a consumer holds is being marked again: its mark must stay, and there is nothing to wait for. Whoever was marked
+# again meanwhile waits since they were told, and not since before: or those who are always busy would always come first.
 CLEAR = text("""
-    WITH unmoved AS (
-        SELECT profile.profile_id, told.membership
-        FROM profile
-        JOIN unnest(CAST(:ids AS uuid[]), CAST(:versions AS bigint[]), CAST(:memberships AS bytea[]))
-            AS told (profile_id, version, membership) USING (profile_id)
+    WITH told AS (
+        SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:versions AS bigint[]), CAST(:memberships AS bytea[]))
+            AS told (profile_id, version, membership)
+    ), unmoved AS (
+        SELECT profile.profile_id, told.membership FROM profile JOIN told USING (profile_id)
         WHERE profile.version = told.version
         ORDER BY profile.profile_id FOR NO KEY UPDATE OF profile SKIP LOCKED
     ), unmarked AS (
         DELETE FROM mark USING unmoved WHERE mark.profile_id = unmoved.profile_id
+    ), busy AS (
+        SELECT profile_id FROM mark JOIN told USING (profile_id)
+        WHERE marked_at < :at AND NOT patient AND profile_id NOT IN (SELECT profile_id FROM unmoved)
+        FOR UPDATE OF mark SKIP LOCKED
+    ), waiting AS (
+        UPDATE mark SET marked_at = :at FROM busy WHERE mark.profile_id = busy.profile_id
     )
     UPDATE profile SET membership = unmoved.membership
     FROM unmoved
@@ -210,14 +219,18 @@ async def write(work: Work, publications: Iterable[Publication]) -> None:
     )
 
 
-async def clear(work: Work, told: Sequence[tuple[str, int, bytes]]) -> None:
-    """Unmark the profiles that still have the version that Kafka was told, with the digest of their membership."""
+async def clear(work: Work, told: Sequence[tuple[str, int, bytes]], at: datetime) -> None:
+    """Unmark the profiles that still have the version that Kafka was told, with the digest of their membership.
+
+    `at`: as of when it was told. The others wait since then.
+    """
     await work.execute(
         CLEAR,
         {
             "ids": [profile_id for profile_id, _, _ in told],
             "versions": [version for _, version, _ in told],
             "memberships": [digest for _, _, digest in told],
+            "at": at,
         },
     )
 

@@ -8,6 +8,8 @@ revision = "0011"
 down_revision = "0010"
 
 STATEMENTS = (
+    # Nobody marks from here on until all of it is done: what is marked between two statements would be marked nowhere.
+    "LOCK TABLE profile IN SHARE ROW EXCLUSIVE MODE",
     # Rows come and go by the thousand a second, so what is left of them is swept by their number and not by a share.
     """
     CREATE TABLE mark (
