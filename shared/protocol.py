@@ -1,7 +1,7 @@
 """The connection of one client: uvicorn's HTTP over httptools, with what uvicorn leaves to others.
 
-- An end to all that a client can draw out: uvicorn waits for ever for the rest of a request, and reads a head of any
-  length.
+- An end to all that a client can draw out: uvicorn waits for ever for the rest of a request or for answers to be read,
+  and reads a head of any length.
 - An answer for a half-closed connection: on a client that has said all it had to say, uvicorn hangs up.
 - The short way of `shared/hot.py`, from the connection to the answer and back in one write.
 """
@@ -16,6 +16,7 @@ from urllib.parse import unquote
 
 import msgspec
 import structlog
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from shared.hot import Answer, Arriving, Hot, HotFolders, HotPaths, Later
@@ -49,11 +50,14 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
+        self.flow: Flow = Flow(transport, self)
         self.head: int | None = 0  # bytes of a head that is arriving, from earlier reads
         self.read = 0  # bytes of this read
+        self.begun = False  # whether a head began within this read, behind what else is in it
         self.since: float | None = self.loop.time()  # that a request is arriving; or, at first, that none is
         self.watch = self.loop.call_later(self.seconds, self._look)
-        self.over = False  # it was told why, and what else it sends is thrown away
+        self.over = False  # what else it sends is thrown away
+        self.why: Answer | None = None  # what it is still to be told, after the answers that it waits for
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.watch.cancel()
@@ -64,12 +68,16 @@ class Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.over:
             return
-        self.read = len(data)
+        self.read, self.begun = len(data), False
+        idle = self.timeout_keep_alive_task  # uvicorn ends it, whatever comes
         super().data_received(data)
         if self.head is not None and not self.over:
-            self.head += self.read
+            self.head += self._head_size() if self.begun else self.read
             if self.head > HEAD_BYTES:
                 self._end_head()
+        elif self._is_idle() and self.timeout_keep_alive_task is None:  # what came began no request: the time goes on
+            until = self.loop.time() + self.timeout_keep_alive if idle is None else idle.when()
+            self.timeout_keep_alive_task = self.loop.call_at(until, self.timeout_keep_alive_handler)
 
     def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's hangs up, asyncio lets one choose
         """The client sends no more; true where it still has an answer to get."""
@@ -78,14 +86,25 @@ class Protocol(HttpToolsProtocol):
         self.cycle.keep_alive = False
         return True
 
+    def _is_idle(self) -> bool:
+        """Whether nothing is arriving, and everything was answered."""
+        return self.since is None and (self.cycle is None or self.cycle.response_complete) and not self.over
+
     # --- a request arrives -------------------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.head = 0
+        self.head, self.begun = 0, True
         self.since = self.loop.time()
 
+    def starts_anew(self) -> None:
+        """A request that is arriving has its time from now on: before, it was not read."""
+        if self.since is not None:
+            self.since = self.loop.time()
+
     def on_headers_complete(self) -> None:
+        if self.over:
+            return
         # Only where what was read may hold more than a head can be too long: most reads are smaller than that.
         if (self.head or 0) + self.read > HEAD_BYTES and self._head_size() > HEAD_BYTES:
             self._end_head()
@@ -135,22 +154,48 @@ class Protocol(HttpToolsProtocol):
         self._end(431, "head_too_large", f"a request's line and headers may have {HEAD_BYTES} bytes")
 
     def _look(self) -> None:
-        """Whether the request that is arriving has had its time. One timer a connection, not one a request."""
-        left = self.seconds if self.since is None else self.since + self.seconds - self.loop.time()
+        """Whether the client has had its time, for a request that is arriving or for answers that it does not read.
+
+        One timer a connection, not one a request.
+        """
+        now, full = self.loop.time(), self.flow.full
+        # What we don't read is not late.
+        unread = self.flow.held or self.pipeline
+        began = full if full is not None else now if self.since is None or unread else self.since
+        left = began + self.seconds - now
         if left > 0:
             self.watch = self.loop.call_later(left, self._look)
+        elif full is not None:
+            self.transport.abort()  # closing it would wait until all is read
         else:
             self._end(408, "too_slow", f"the request did not arrive within {self.seconds:g} s: send it again")
 
     def _end(self, status: int, code: str, message: str) -> None:
-        """Say why, where nothing has been said yet, and hang up."""
+        """Hang up on the request that is arriving, after all before it were answered; and say why, unless it was
+        answered itself already.
+        """
         self.watch.cancel()
         CUT_SHORT.labels(self.service, code).inc()
-        if self.cycle is None or not self.cycle.response_started or self.cycle.response_complete:
-            self.write(Answer(status, JSON, msgspec.json.encode({"code": code, "message": message})), last=True)
         self.over = True
+        if self.head is None and self.cycle.response_started:
+            self._hang_up()
+            return
+        self.why = Answer(status, JSON, msgspec.json.encode({"code": code, "message": message}))
+        if self.head is None or self.cycle is None or self.cycle.response_complete:
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        if self.why is not None:
+            self.write(self.why, last=True)
         # Closed at once, with what it sent unread, the connection would be reset before the client has read the answer.
         self.loop.call_later(LINGER, self.transport.close)
+        self.loop.call_later(LINGER + self.seconds, self.transport.abort)  # closing waits until all is read
+
+    def on_response_complete(self) -> None:
+        last = self.why is not None and not self.pipeline
+        super().on_response_complete()
+        if last:
+            self._hang_up()
 
     def write(self, answer: Answer, *, last: bool) -> None:
         """Write an answer, in one piece. `last`: the connection is closed after it."""
@@ -160,6 +205,40 @@ class Protocol(HttpToolsProtocol):
         close = b"connection: close\r\n" if last else b""
         length = b"content-length: %d\r\n\r\n" % len(answer.body)
         self.transport.write(b"".join((STATUS_LINE[answer.status], common, answer.head, close, length, answer.body)))
+
+
+class Flow(FlowControl):
+    """Reads nothing more while requests wait for their turn, or answers to be read.
+
+    uvicorn reads on with every request that it begins or answers: whoever sends without waiting would fill the memory.
+    """
+
+    def __init__(self, transport: asyncio.Transport, protocol: Protocol) -> None:
+        super().__init__(transport)
+        self.protocol = protocol
+        self.held = False  # whether more would be read, if it were not for that
+        self.full: float | None = None  # since when the client reads no answers
+
+    def resume_reading(self) -> None:
+        # Of a request whose turn it is while others wait behind it, all has arrived.
+        if self.protocol.pipeline or self.write_paused:
+            self.held = True
+        elif not self._transport.is_closing():
+            if self.held:
+                self.held = False
+                self.protocol.starts_anew()
+            super().resume_reading()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.full = self.protocol.loop.time()
+        self.held = True
+        self.pause_reading()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.full = None
+        self.resume_reading()
 
 
 class Exchange:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 import uvicorn
@@ -17,7 +17,7 @@ from shared.errors import TooManyRequests
 from shared.health import Health
 from shared.hot import Answer, Headers, Later, lines, soon
 from shared.http import create_app, server
-from shared.protocol import HEAD_BYTES
+from shared.protocol import HEAD_BYTES, Protocol
 from shared.settings import ServiceSettings
 from tests.servers import free
 from tests.waiting import until
@@ -112,9 +112,10 @@ class Client:
 
 
 class Place:
-    def __init__(self, port: int, echo: Echo) -> None:
+    def __init__(self, port: int, echo: Echo, running: uvicorn.Server) -> None:
         self.port = port
         self.echo = echo
+        self.running = running
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[Client]:
@@ -148,7 +149,7 @@ async def place() -> AsyncIterator[Place]:
     running = server(app, ServiceSettings(port=port, secret_key=SecretStr("s"), request_seconds=SECONDS), "tests")
     serving = asyncio.create_task(running.serve())
     await until(lambda: _started(running))
-    yield Place(port, echo)
+    yield Place(port, echo, running)
     echo.goes_on()
     running.should_exit = True
     await serving
@@ -374,6 +375,91 @@ async def test_a_head_is_measured_by_itself_however_much_comes_with_it(place: Pl
         client.writer.write(request(b"x" * 1_000, path, f"X: {'y' * HEAD_BYTES}"))
         assert (await client.answer())[0] == 431
         assert await client.closed()
+
+
+LATE = b"POST /hot HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nxxx"
+ENDLESS = 100_000_000
+LONG = b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * HEAD_BYTES
+
+
+@pytest.mark.parametrize(
+    ("second", "status"), [(LATE, 408), (LATE[:40], 408), (LONG, 431)], ids=["body", "head", "long"]
+)
+@pytest.mark.parametrize("earlier", [("/hot",), ("/cold", "/hot")])
+async def test_why_a_request_is_cut_short_is_said_in_its_turn(
+    place: Place, earlier: tuple[str, ...], second: bytes, status: int
+) -> None:
+    """Or else the answer to the first would be taken for that to a request which nobody has read."""
+    place.echo.waits()
+    async with place.client() as client:
+        await client.send(*(request(b"first", path) for path in earlier), second)
+        await asyncio.sleep(3 * SECONDS)
+        place.echo.goes_on()
+        assert [(await client.answer())[0] for _ in (*earlier, "the second")] == [*(200 for _ in earlier), status]
+        assert await client.closed()
+
+
+async def test_what_follows_a_long_body_is_no_long_head(place: Place) -> None:
+    async with place.client() as client:
+        rest = request(b"second")
+        client.writer.write(request(b"x" * 150_000) + rest[:20])
+        assert (await client.answer())[0] == 200
+        await client.send(rest[20:])
+        assert (await client.answer())[2] == b"second"
+
+
+async def test_a_body_that_was_refused_already_gets_no_other_answer(place: Place) -> None:
+    async with place.client() as client:
+        await client.send(b"POST /hot HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\nx")
+        assert (await client.answer())[0] == 413
+        assert await client.closed()
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "status"),
+    [
+        (request(b"x"), b"\r\n", 200),
+        (b"POST /hot HTTP/1.1\r\nHost: x\r\nContent-Length: 200001\r\n\r\n", b"x" * 200_001, 413),
+    ],
+    ids=["an empty line", "the refused body"],
+)
+async def test_what_begins_no_request_holds_no_connection(place: Place, first: bytes, then: bytes, status: int) -> None:
+    async with place.client() as client:
+        await client.send(first)
+        assert (await client.answer())[0] == status
+        await client.send(then)
+        assert await client.closed(within=7)  # uvicorn gives it 5 s
+
+
+async def test_a_client_that_reads_no_answers_is_not_read_and_then_hung_up_on(place: Place) -> None:
+    many = request(b"x" * 1000) * 50
+    async with place.client() as client:
+        sent = 0
+        with suppress(TimeoutError, ConnectionError):
+            while sent < ENDLESS:
+                client.writer.write(many)
+                async with asyncio.timeout(2 * SECONDS):
+                    await client.writer.drain()
+                sent += len(many)
+        assert sent < ENDLESS / 2  # what the system keeps on both sides, and not what we keep
+        await until(lambda: _nobody(place))
+
+
+async def test_a_client_that_sends_without_waiting_is_read_no_faster_than_it_is_answered(place: Place) -> None:
+    place.echo.waits()
+    async with place.client() as client:
+        client.writer.write(request(b"x" * 1000) * 5000)
+        await asyncio.sleep(3 * SECONDS)
+        (connection,) = place.running.server_state.connections
+        assert isinstance(connection, Protocol)
+        assert len(connection.pipeline) < 1000
+        place.echo.goes_on()
+        for _ in range(5000):
+            assert (await client.answer())[0] == 200
+
+
+async def _nobody(place: Place) -> bool:
+    return not place.running.server_state.connections
 
 
 @pytest.mark.parametrize("path", ["/hot", "/cold"])

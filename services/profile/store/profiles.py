@@ -91,7 +91,7 @@ WRITE = text("""
         due_at = CASE WHEN excluded.due_at IS NOT NULL THEN least(view.due_at, excluded.due_at) END
 """)
 # What a consumer holds is being marked again: its mark must stay, and there is nothing to wait for. Whoever was marked
-# again meanwhile waits since they were told, and not since before: or those who are always busy would always come first.
+# again meanwhile waits since they were told, and not since before: or who is always busy would always come first.
 CLEAR = text("""
     WITH told AS (
         SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:versions AS bigint[]), CAST(:memberships AS bytea[]))
