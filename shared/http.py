@@ -29,6 +29,7 @@ from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared import logs, metrics
+from shared.addresses import Addressed
 from shared.db import FAILURES
 from shared.errors import Invalid, TemasError
 from shared.health import Health
@@ -91,6 +92,7 @@ def create_app(
     """
     app = FastAPIOffline(title=title, description=description, version="1", lifespan=lifespan, telemetry=OWN_TELEMETRY)
     app.add_middleware(_Limited, largest=largest_body)
+    app.add_middleware(Addressed)
     app.add_middleware(_Measured, service=service)
     app.state.hot = hot or {}
     app.state.short = {**app.state.hot, **(beside or {})}
