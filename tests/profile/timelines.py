@@ -27,7 +27,7 @@ from tests.servers import Servers
 
 ROOMY = Limits(by_kind={"anonymous_id": 1000}, others=5)
 
-TABLES = "fragment, identifier, edge, profile, view, timeline, presence, retention, segment_member, signal"
+TABLES = "fragment, identifier, edge, profile, mark, view, timeline, presence, retention, segment_member, signal"
 
 ALL = Filter()
 
