@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -20,6 +21,7 @@ import structlog
 import uvicorn
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
@@ -172,13 +174,17 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 def _allowed(request: Request) -> list[str]:
-    """The methods that this address answers to: a route knows its own only, and not those beside it."""
+    """The methods that this address answers to: a route knows its own only, and not those beside it.
+
+    An address that has a name of its own, such as a list's `preview`, is not one of those that a name stands in.
+    """
 
     def answered(method: str) -> bool:
         asked = {**request.scope, "method": method, "fastapi": {}}
         return any(route.matches(asked)[0] is Match.FULL for route in request.app.routes)
 
-    return [method for method in sorted(metrics.METHODS) if answered(method)]
+    own = [route.methods or () for route in iter_route_contexts(request.app.routes) if route.path == request.url.path]
+    return sorted({*chain(*own)}) or [method for method in sorted(metrics.METHODS) if answered(method)]
 
 
 async def _server_away(request: Request, error: Exception) -> Response:

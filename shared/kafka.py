@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 import zlib
 from collections import defaultdict
@@ -100,6 +101,10 @@ Record = tuple[bytes, bytes]
 """Key and value."""
 
 
+POSITION = re.compile(r"([0-9]{1,10}):([0-9]{1,19})")
+"""A partition and an offset. Kafka numbers them in 32 and 64 bits."""
+
+
 class Position(NamedTuple):
     """Where a record stands in its topic."""
 
@@ -117,13 +122,14 @@ def token(positions: Iterable[Position]) -> str:
 
 def parse_token(text: str) -> dict[int, int]:
     """A `Temas-Position` as {partition: offset}. Raises Invalid where it is none."""
-    try:
-        return {int(partition): int(offset) for partition, offset in (pair.split(":") for pair in text.split(","))}
-    except ValueError:
+    found = [POSITION.fullmatch(pair) for pair in text.split(",")]
+    pairs = [(int(each[1]), int(each[2])) for each in found if each]
+    if len(pairs) < len(found) or any(partition >= 2**31 or offset >= 2**63 for partition, offset in pairs):
         raise Invalid(
             f"after: expected a Temas-Position as ingest gave it, such as 0:1234,3:88; got {text!r}",
             details=[{"path": "after", "code": "invalid_position"}],
-        ) from None
+        )
+    return dict(pairs)
 
 
 class Kafka:

@@ -18,7 +18,7 @@ TemasError
 ├── PersonaChanged           409 persona_changed: a segment of its id has another rule, which would be lost
 ├── RulingRefused            422 ruling_refused: nothing can be ruled on this pair; says why
 ├── RetryLater
-│   └── NotYet               503 not_yet, Retry-After: what was asked for is in the log and does not show yet
+│   └── NotYet               503 not_yet, Retry-After: the touchpoint that was asked for does not show yet
 ├── RebuildRefused           never told to a client: what an operator asked for can't be done now; says what to do
 └── RuleRefused              422 rule_refused: line, column, and what CEL expected (of shared/rules.py)
     └── RuleTooCostly        422 rule_too_costly: `details` tell the cost and the limit
@@ -166,7 +166,7 @@ class NotYet(RetryLater):
     code = "not_yet"
 
     def __init__(self) -> None:
-        super().__init__("it is in the log and does not show yet: ask again in a moment")
+        super().__init__("that touchpoint does not show yet: ask again in a moment")
 
 
 class ProposalNotFound(NotFound):

@@ -58,6 +58,10 @@ def _router() -> APIRouter:
 
     shelves, desk = APIRouter(prefix="/shelves"), APIRouter(prefix="/v1")
 
+    @shelves.post("/newest")
+    async def newest() -> None:
+        pass
+
     @shelves.get("/{shelf}")
     async def shelf(shelf: str) -> dict[str, str]:
         if shelf == "broken":
@@ -168,6 +172,7 @@ async def test_a_wrong_method_is_told_all_right_ones(client: httpx.AsyncClient) 
         answer = await client.patch(path)
         assert (answer.status_code, answer.headers["allow"]) == (405, "DELETE, GET")
     assert (await client.post("/metrics")).headers["allow"] == "GET"
+    assert (await client.put("/desk/v1/shelves/newest")).headers["allow"] == "POST"  # and is no shelf of that name
 
 
 async def test_a_body_that_is_no_text_is_told(client: httpx.AsyncClient) -> None:

@@ -112,7 +112,13 @@ def test_a_token_tells_the_highest_offset_of_each_partition(some: list[Position]
     assert told == {partition: max(at.offset for at in some if at.partition == partition) for partition, _ in some}
 
 
-@pytest.mark.parametrize("text", ["", "x", "0", "0:", ":1", "0:1,", "0:1:2", "0:1;3:88", "zero:one"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "x", "0", "0:", ":1", "0:1,", "0:1:2", "0:1;3:88", "zero:one"),
+        *("-1:0", "0:-5", "0: 1", "0:1_0", "\u0663:1", "0:9223372036854775808", "2147483648:0"),
+    ],
+)
 def test_what_is_no_token_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(Invalid, match="0:1234,3:88") as refused:
         parse_token(text)

@@ -39,7 +39,7 @@ Person = Annotated[
 Only = Annotated[str | None, Query(pattern=TEXT, max_length=500, description="Only touchpoints with this one.")]
 After = Annotated[
     str | None,
-    Query(description="A `Temas-Position` from ingest: answer once that touchpoint shows.", examples=["0:1234,3:88"]),
+    Query(description="A `Temas-Position` from ingest, such as `0:1234,3:88`: answer once that touchpoint shows."),
 ]
 
 
