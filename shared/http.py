@@ -152,12 +152,19 @@ class Misread(Invalid):
     status = 422
 
     def __init__(self, faults: Iterable[Any]) -> None:
-        details = [
-            {"path": ".".join(str(step) for step in fault["loc"]), "code": fault["type"], "message": fault["msg"]}
-            for fault in faults
-        ]
+        details = [_told(fault) for fault in faults]
         message = "; ".join(f"{detail['path']}: {detail['message']}" for detail in details)
         super().__init__(message, details=details)
+
+
+def _told(fault: Any) -> dict[str, str]:
+    """A fault as a client is told of it."""
+    path, code, message = ".".join(str(step) for step in fault["loc"]), fault["type"], fault["msg"]
+    if code == "json_invalid":  # its path ends with how many characters could be read
+        path, message = "body", f"is no JSON: {fault['ctx']['error']}, at character {fault['loc'][-1]}"
+    elif isinstance(fault.get("input"), bytes):  # FastAPI reads as JSON only what says that it is
+        message = "send JSON, with the header Content-Type: application/json"
+    return {"path": path, "code": code, "message": message}
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:

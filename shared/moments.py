@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator
 
 
 def _as_text(at: object) -> object:
@@ -16,10 +16,12 @@ def _as_text(at: object) -> object:
 
 
 def _in_utc(at: datetime) -> datetime:
+    if at.tzinfo is None:
+        raise ValueError("must say its zone, too: 2026-03-01T10:00:00Z, or with +03:00 in place of the Z")
     try:
         return at.astimezone(UTC)
     except OverflowError:
         raise ValueError("must be a moment of our calendar in UTC, too") from None
 
 
-Moment = Annotated[AwareDatetime, BeforeValidator(_as_text), AfterValidator(_in_utc)]
+Moment = Annotated[datetime, BeforeValidator(_as_text), AfterValidator(_in_utc)]

@@ -166,6 +166,21 @@ async def test_addresses_and_methods_that_are_not_there_are_json_too(client: htt
     assert (wrong.status_code, wrong.json()["code"]) == (405, "method_not_allowed")
 
 
+@pytest.mark.parametrize(
+    ("sent", "kind", "message"),
+    [
+        (b'{"id": "a", "total": }', "application/json", "body: is no JSON: Expecting value, at character 21"),
+        (b'{"id": "a", "total": 1}', "application/x-www-form-urlencoded", "the header Content-Type: application/json"),
+    ],
+)
+async def test_a_body_that_can_not_be_read_is_told_with_the_fix(
+    client: httpx.AsyncClient, sent: bytes, kind: str, message: str
+) -> None:
+    answer = await client.post("/orders", content=sent, headers={"content-type": kind})
+    assert (answer.status_code, answer.json()["details"][0]["path"]) == (422, "body")
+    assert message in answer.json()["message"]
+
+
 async def test_a_wrong_method_is_told_all_right_ones(client: httpx.AsyncClient) -> None:
     """Of all routes of that address, however deep, and not of one among them."""
     for path in ("/both", "/desk/v1/shelves/a"):
