@@ -144,6 +144,7 @@ async def test_every_ruling_is_kept_with_who_and_why(service: Service) -> None:
         ("unmerge", {"identifier": "anonymous_id:rf-a", "from": "user_id:rf-v", "why": "w"}, 409, "not_merged"),
         ("merge", {"identifier": "anonymous_id:rf-a", "into": "user_id:rf-u", "why": "w"}, 409, "already_merged"),
         ("merge", {"identifier": "user_id:null", "into": "user_id:rf-u", "why": "w"}, 422, "ruling_refused"),
+        ("merge", {"identifier": "phone:-1", "into": "user_id:rf-u", "why": "w"}, 422, "ruling_refused"),
         ("merge", {"identifier": "user_id:rf-u", "into": "user_id:rf-u", "why": "w"}, 422, "ruling_refused"),
         ("merge", {"identifier": "rf-u", "into": "user_id:rf-u", "why": "w"}, 422, "invalid_request"),
         ("merge", {"identifier": "user_id:rf-u", "into": "user_id:rf-v", "why": " "}, 422, "invalid_request"),

@@ -16,7 +16,7 @@ from services.profile.service.absorbing import Profiles
 from services.profile.store import components, identities, rulings
 from shared.clock import Clock
 from shared.db import Work
-from shared.identifiers import PROFILE, Identifier, names_nobody, normal
+from shared.identifiers import PROFILE, Identifier, links_nothing, normal
 
 TICK = timedelta(milliseconds=1)
 """Between two rulings on the same identifier, so that the later one is the last one whatever clocks say."""
@@ -82,12 +82,13 @@ class Rulings:
     def _checked(self, word: Word) -> Word:
         """`word` with its identifiers as they are compared. Raises RulingRefused for what can't be ruled on."""
         one, other = normal(word.identifier), normal(word.other)
-        for field, each in (("identifier", one), (word.field, other)):
+        for field, given in (("identifier", word.identifier), (word.field, word.other)):
+            each = normal(given)
             if each.kind == PROFILE:
                 raise RulingRefused(
                     field, "name a person by one of their identifiers: a profile's id follows from them"
                 )
-            if each in self.profiles.limits.blocked or names_nobody(each.value):
+            if each in self.profiles.limits.blocked or links_nothing(given):
                 raise RulingRefused(field, f"{each} is blocked: it stands for nobody, and links nothing")
         if one == other:
             raise RulingRefused(word.field, "name another identifier than the first")
