@@ -216,7 +216,7 @@ async def test_every_link_tells_why_it_holds_or_not(service: Service) -> None:
     assert (split["code"], split["ruling_id"]) == ("split", apart["ruling_id"])
     unseen = {edges[kind, f"{of}:ex-ghost", "user_id:ex-u"]["why"]["code"] for kind, of in GHOSTLY}
     assert unseen == {"never_seen"}
-    assert told["rulings"] == [{**apart, "holds": True}]
+    assert told["rulings"] == [{**apart, "holds": True, "no_effect": None}]
 
     from_the_other_side = await explained(service, "user_id:ex-v")
     assert [each["why"]["code"] for each in from_the_other_side["edges"]] == ["later"]
@@ -240,6 +240,55 @@ async def test_over_the_limit_and_ruled_elsewhere_are_told(installed: Installati
             "email:ol2@example.com": "merge",
         }
         assert [each["because"]["code"] for each in told["identifiers"]] == ["merge", "named"]
+
+
+async def test_an_email_that_found_no_room_with_its_first_claimant_is_told_to_be_nobodys(service: Service) -> None:
+    full = [identified("nr-u", at=after(n), traits={"email": f"nr{n}@example.com"}) for n in range(7)]
+    later = [identified("nr-v", at=after(9 + n), traits={"email": f"nr{n}@example.com"}) for n in (0, 6)]
+    await service.shows("user_id:nr-v", *full, *later)
+    assert (await service.ask("email:nr6@example.com")).status_code == 404
+    edges = {each["member"]: each for each in (await explained(service, "user_id:nr-v"))["edges"]}
+    assert not any(each["holds"] for each in edges.values())
+    owned, nobodys = edges["email:nr0@example.com"]["why"], edges["email:nr6@example.com"]["why"]
+    assert (owned["code"], owned["touchpoint_id"]) == ("later", full[0].id)
+    assert owned["message"].startswith("email:nr0@example.com belongs to user_id:nr-u")
+    assert (nobodys["code"], nobodys["touchpoint_id"]) == ("over_limit", full[6].id)
+    assert nobodys["message"].endswith("a profile takes 5 of email. So email:nr6@example.com is nobody's")
+
+
+async def test_a_merge_that_a_later_split_undoes_tells_so_on_both_sides(service: Service) -> None:
+    life = [identified(f"ne-{name}", at=after(number)) for number, name in enumerate("abc")]
+    await service.shows("user_id:ne-c", *life)
+    one = (await merge(service, "user_id:ne-c", "user_id:ne-b")).json()["ruling"]
+    other = (await merge(service, "user_id:ne-b", "user_id:ne-a")).json()["ruling"]
+    split = (await unmerge(service, "user_id:ne-a", "user_id:ne-c")).json()["ruling"]
+    assert (await service.view("user_id:ne-b"))["profile_id"] != (await service.view("user_id:ne-a"))["profile_id"]
+
+    for person in ("user_id:ne-a", "user_id:ne-b"):
+        told = {each["ruling_id"]: each["no_effect"] for each in (await explained(service, person))["rulings"]}
+        assert (told[other["ruling_id"]]["code"], told[other["ruling_id"]]["ruling_id"]) == (
+            "split",
+            split["ruling_id"],
+        )
+        del told[other["ruling_id"]]
+        assert set(told.values()) == {None}
+    assert one["ruling_id"] in told, "that one stands: it was said before"
+
+    await merge(service, "user_id:ne-a", "user_id:ne-c")
+    rulings = (await explained(service, "user_id:ne-b"))["rulings"]
+    why = {each["ruling_id"]: each["no_effect"] and each["no_effect"]["code"] for each in rulings}
+    assert why.pop(split["ruling_id"]) == "superseded", "the merge took it back"
+    assert set(why.values()) == {None}
+
+
+async def test_of_two_merges_of_one_email_the_last_has_its_effect(service: Service) -> None:
+    await service.shows("user_id:tw-v", identified("tw-u", traits={"email": "tw@example.com"}), identified("tw-v"))
+    await unmerge(service, "email:tw@example.com", "user_id:tw-u")
+    first = (await merge(service, "email:tw@example.com", "user_id:tw-u")).json()["ruling"]
+    second = (await merge(service, "email:tw@example.com", "user_id:tw-v")).json()["ruling"]
+    told = {each["ruling_id"]: each["no_effect"] for each in (await explained(service, "user_id:tw-u"))["rulings"]}
+    why = told[first["ruling_id"]]
+    assert (why["code"], why["ruling_id"]) == ("merge", second["ruling_id"])
 
 
 async def test_a_thousand_identifiers_are_explained_page_by_page(service: Service) -> None:

@@ -15,6 +15,7 @@ from services.profile.domain.graph import Limits
 from services.profile.domain.identity import profile_id
 from services.profile.domain.rulings import Ruling
 from services.profile.errors import Contradicted, NotTogether, ProfileNotFound, RulingRefused, Together
+from services.profile.service.explaining import Explaining, Place, Statement
 from services.profile.service.ruling import Rulings
 from shared.db import Database
 from shared.errors import TemasError
@@ -187,6 +188,18 @@ async def test_a_merge_that_a_split_forbids_is_refused_and_changes_nothing(datab
     assert refused.value.details[0]["ruling_id"] == apart.ruling.id
     assert await assigned(database) == before
     assert len(await rows(database, "SELECT * FROM ruling")) == 2
+
+
+async def test_a_device_that_found_no_room_is_told_to_have_a_profile_of_its_own(database: Database) -> None:
+    small = Limits(by_kind={"anonymous_id": 1}, others=5)
+    life = [identify(f"{n}", n, user="u", anonymous=device) for n, device in enumerate(("a", "b"))]
+    await happened(database, [*life, identify("9", 9, user="v", anonymous="b")], limits=small)
+    async with database.begin() as work:
+        graph = await Explaining(small).explain(Identifier("user_id", "v"), Place(), 50, work)
+    (why,) = [row.failure for _, row in graph.rows if isinstance(row, Statement)]
+    assert why is not None
+    assert (why.code, why.touchpoint_id) == ("over_limit", "1")
+    assert why.message.endswith("So anonymous_id:b keeps a profile of its own")
 
 
 async def test_what_was_blocked_in_the_settings_is_taken_apart_by_relink(database: Database) -> None:

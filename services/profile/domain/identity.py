@@ -8,7 +8,8 @@ Each statement is an `Edge` from a member to its owner, and of each the first mo
 - alias: these two user ids are one person: the one statement that joins people;
 - merge: a person, no touchpoint, ruled that these two are one (domain/rulings.py).
 
-Values that name nobody (`null`, `0000`, `anonymous`, of phones `+000` too) are blocked: they link nothing, or they would join everybody.
+Values that name nobody (`null`, `0000`, `anonymous`, and of phones `+000`) are blocked: they link nothing, or they
+would join everybody.
 """
 
 from __future__ import annotations

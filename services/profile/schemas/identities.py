@@ -122,6 +122,10 @@ class ExplainedEdge(BaseModel):
 
 class ExplainedRuling(RulingBody):
     holds: bool = Field(description="Whether it is the last word on this pair.")
+    no_effect: WhyBody | None = Field(
+        description="Why it changes nothing now: a later ruling on this pair, or a split of others that a merge would "
+        "bring together. Null where they are, by it, together or apart."
+    )
 
 
 class IdentityPage(BaseModel):
@@ -156,7 +160,7 @@ class IdentityPage(BaseModel):
                         },
                     }
                 ],
-                "rulings": [{**_RULED["ruling"], "holds": True}],
+                "rulings": [{**_RULED["ruling"], "holds": True, "no_effect": None}],
                 "next": None,
             }
         }
