@@ -75,6 +75,29 @@ async def test_unmerge_and_then_merge_give_the_first_state_again(service: Servic
     assert await service.view(f"profile_id:{id_of('anonymous_id:un-a')}") == again, "an old id answers for ever"
 
 
+async def test_who_is_in_a_segment_is_merged_by_the_profile_id_that_it_lists(service: Service) -> None:
+    saved = await service.send("PUT", "/v1/segments/ms-twins", json={"name": "Twins", "rule": "traits.ms == true"})
+    assert saved.status_code == 200, saved.text
+    life = [identified(f"ms-{n}", at=after(n), traits={"ms": True}) for n in range(2)]
+    await service.shows("user_id:ms-1", *life)
+
+    async def listed() -> list[str]:
+        page = (await service.send("GET", "/v1/segments/ms-twins/profiles")).json()["profiles"]
+        return [each["profile_id"] for each in page] if len(page) == 2 else []
+
+    one, other = await until(listed)
+    answer = await merge(service, f"profile_id:{one}", f"profile_id:{other}")
+    assert answer.status_code == 200, answer.text
+    assert {each["profile_id"] for each in answer.json()["profiles"]} == {id_of("user_id:ms-0")}
+    assert {each["identifier"] for each in answer.json()["profiles"]} == {"user_id:ms-0", "user_id:ms-1"}
+    answer = await unmerge(service, f"profile_id:{one}", f"profile_id:{other}")
+    assert {each["profile_id"] for each in answer.json()["profiles"]} == {one, other}
+
+    answer = await merge(service, f"profile_id:{id_of('user_id:nobody')}", f"profile_id:{other}")
+    assert (answer.status_code, answer.json()["code"]) == (404, "profile_not_found")
+    assert id_of("user_id:nobody") in answer.json()["message"]
+
+
 async def test_the_topic_of_identities_is_told(service: Service) -> None:
     await service.shows("user_id:tp-u", identified("tp-u", "tp-a"))
     await unmerge(service, "anonymous_id:tp-a", "user_id:tp-u")

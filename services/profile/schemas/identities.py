@@ -11,7 +11,10 @@ from services.profile.schemas import Text
 Named = Annotated[
     str,
     StringConstraints(pattern=r"^[^:\x00]+:[^\x00]+$", max_length=1_000),
-    Field(description="`kind:value`, as in `anonymous_id:a-2`."),
+    Field(
+        description="`kind:value`, as in `anonymous_id:a-2`. `profile_id:…` stands for the identifier that names this "
+        "profile: a person's first user id, or a device that nobody logged in on. The answer has that identifier."
+    ),
 ]
 
 
