@@ -315,9 +315,10 @@ async def test_who_comes_and_goes_is_counted_by_the_hour(service: Service) -> No
 
 
 async def test_who_is_absorbed_has_left_and_enters_again_when_taken_apart(service: Service) -> None:
-    await save(service, "ab-once", "computed.order_count == 1")
+    await save(service, "ab-once", "traits.ab == true && computed.order_count == 1")
     elder = [ordered(user="ab-elder", order="ab-1"), ordered(user="ab-elder", order="ab-2", at=after(1))]
-    await service.shows("user_id:ab-once", *elder, ordered(user="ab-once", order="ab-3", at=after(2)))
+    once = [identified("ab-once", traits={"ab": True}, at=after(2)), ordered(user="ab-once", order="ab-3", at=after(3))]
+    await service.shows("user_id:ab-once", *elder, *once)
     absorbed, survivor = id_of("user_id:ab-once"), id_of("user_id:ab-elder")
     await said(service, absorbed, "ab-once", "segment_entered")
 
