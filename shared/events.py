@@ -305,7 +305,12 @@ class Profiled(CloudEvent, frozen=True, tag="temas.profile.v1"):
 
 
 class Signal(msgspec.Struct, frozen=True, kw_only=True):
-    """Something about a customer changed that somebody may want to act on."""
+    """Something about a customer changed that somebody may want to act on.
+
+    `attributes` of `segment_entered` and `segment_left`: `segment`, its id; of a profile that left because another
+    absorbed it also `absorbed_by`, that profile's id. For each profile and segment, entered less left is 1 while it is
+    in it, and else 0. Of `stage_changed`: `from` (null at first) and `to`.
+    """
 
     profile_id: str
     name: Literal["segment_entered", "segment_left", "stage_changed"]

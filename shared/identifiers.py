@@ -51,9 +51,24 @@ def names_nobody(value: str) -> bool:
     return not plain or plain in _WORDS or _PLACEHOLDER.fullmatch(plain) is not None
 
 
+@lru_cache(maxsize=16_384)
+def links_nothing(identifier: Identifier) -> bool:
+    """Whether `identifier` names nobody, as given or as it is compared.
+
+    Of a phone only the digits tell: `+000` and `1-1` are no more of a number than `000` and `11`, and no number has a
+    single digit. Ids, which say whose a touchpoint is, are judged as they are: `1-1` may be somebody's.
+    """
+    given, compared = identifier.value, normal(identifier).value
+    if identifier.kind != PHONE:
+        return names_nobody(given) or names_nobody(compared)
+    dialled = _SET_APART.sub("", compared)
+    return names_nobody(given) or names_nobody(dialled) or len(dialled) == 1
+
+
 # --- normal forms ----------------------------------------------------------------------------------------------------
 
 _PHONE_PUNCTUATION = re.compile(r"[\s().-]")
+_SET_APART = re.compile(r"[\W_]")
 
 
 def normal(identifier: Identifier) -> Identifier:

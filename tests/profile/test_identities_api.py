@@ -75,6 +75,29 @@ async def test_unmerge_and_then_merge_give_the_first_state_again(service: Servic
     assert await service.view(f"profile_id:{id_of('anonymous_id:un-a')}") == again, "an old id answers for ever"
 
 
+async def test_who_is_in_a_segment_is_merged_by_the_profile_id_that_it_lists(service: Service) -> None:
+    saved = await service.send("PUT", "/v1/segments/ms-twins", json={"name": "Twins", "rule": "traits.ms == true"})
+    assert saved.status_code == 200, saved.text
+    life = [identified(f"ms-{n}", at=after(n), traits={"ms": True}) for n in range(2)]
+    await service.shows("user_id:ms-1", *life)
+
+    async def listed() -> list[str]:
+        page = (await service.send("GET", "/v1/segments/ms-twins/profiles")).json()["profiles"]
+        return [each["profile_id"] for each in page] if len(page) == 2 else []
+
+    one, other = await until(listed)
+    answer = await merge(service, f"profile_id:{one}", f"profile_id:{other}")
+    assert answer.status_code == 200, answer.text
+    assert {each["profile_id"] for each in answer.json()["profiles"]} == {id_of("user_id:ms-0")}
+    assert {each["identifier"] for each in answer.json()["profiles"]} == {"user_id:ms-0", "user_id:ms-1"}
+    answer = await unmerge(service, f"profile_id:{one}", f"profile_id:{other}")
+    assert {each["profile_id"] for each in answer.json()["profiles"]} == {one, other}
+
+    answer = await merge(service, f"profile_id:{id_of('user_id:nobody')}", f"profile_id:{other}")
+    assert (answer.status_code, answer.json()["code"]) == (404, "profile_not_found")
+    assert id_of("user_id:nobody") in answer.json()["message"]
+
+
 async def test_the_topic_of_identities_is_told(service: Service) -> None:
     await service.shows("user_id:tp-u", identified("tp-u", "tp-a"))
     await unmerge(service, "anonymous_id:tp-a", "user_id:tp-u")
@@ -144,6 +167,7 @@ async def test_every_ruling_is_kept_with_who_and_why(service: Service) -> None:
         ("unmerge", {"identifier": "anonymous_id:rf-a", "from": "user_id:rf-v", "why": "w"}, 409, "not_merged"),
         ("merge", {"identifier": "anonymous_id:rf-a", "into": "user_id:rf-u", "why": "w"}, 409, "already_merged"),
         ("merge", {"identifier": "user_id:null", "into": "user_id:rf-u", "why": "w"}, 422, "ruling_refused"),
+        ("merge", {"identifier": "phone:-1", "into": "user_id:rf-u", "why": "w"}, 422, "ruling_refused"),
         ("merge", {"identifier": "user_id:rf-u", "into": "user_id:rf-u", "why": "w"}, 422, "ruling_refused"),
         ("merge", {"identifier": "rf-u", "into": "user_id:rf-u", "why": "w"}, 422, "invalid_request"),
         ("merge", {"identifier": "user_id:rf-u", "into": "user_id:rf-v", "why": " "}, 422, "invalid_request"),
@@ -215,7 +239,7 @@ async def test_every_link_tells_why_it_holds_or_not(service: Service) -> None:
     assert (split["code"], split["ruling_id"]) == ("split", apart["ruling_id"])
     unseen = {edges[kind, f"{of}:ex-ghost", "user_id:ex-u"]["why"]["code"] for kind, of in GHOSTLY}
     assert unseen == {"never_seen"}
-    assert told["rulings"] == [{**apart, "holds": True}]
+    assert told["rulings"] == [{**apart, "holds": True, "no_effect": None}]
 
     from_the_other_side = await explained(service, "user_id:ex-v")
     assert [each["why"]["code"] for each in from_the_other_side["edges"]] == ["later"]
@@ -239,6 +263,55 @@ async def test_over_the_limit_and_ruled_elsewhere_are_told(installed: Installati
             "email:ol2@example.com": "merge",
         }
         assert [each["because"]["code"] for each in told["identifiers"]] == ["merge", "named"]
+
+
+async def test_an_email_that_found_no_room_with_its_first_claimant_is_told_to_be_nobodys(service: Service) -> None:
+    full = [identified("nr-u", at=after(n), traits={"email": f"nr{n}@example.com"}) for n in range(7)]
+    later = [identified("nr-v", at=after(9 + n), traits={"email": f"nr{n}@example.com"}) for n in (0, 6)]
+    await service.shows("user_id:nr-v", *full, *later)
+    assert (await service.ask("email:nr6@example.com")).status_code == 404
+    edges = {each["member"]: each for each in (await explained(service, "user_id:nr-v"))["edges"]}
+    assert not any(each["holds"] for each in edges.values())
+    owned, nobodys = edges["email:nr0@example.com"]["why"], edges["email:nr6@example.com"]["why"]
+    assert (owned["code"], owned["touchpoint_id"]) == ("later", full[0].id)
+    assert owned["message"].startswith("email:nr0@example.com belongs to user_id:nr-u")
+    assert (nobodys["code"], nobodys["touchpoint_id"]) == ("over_limit", full[6].id)
+    assert nobodys["message"].endswith("a profile takes 5 of email. So email:nr6@example.com is nobody's")
+
+
+async def test_a_merge_that_a_later_split_undoes_tells_so_on_both_sides(service: Service) -> None:
+    life = [identified(f"ne-{name}", at=after(number)) for number, name in enumerate("abc")]
+    await service.shows("user_id:ne-c", *life)
+    one = (await merge(service, "user_id:ne-c", "user_id:ne-b")).json()["ruling"]
+    other = (await merge(service, "user_id:ne-b", "user_id:ne-a")).json()["ruling"]
+    split = (await unmerge(service, "user_id:ne-a", "user_id:ne-c")).json()["ruling"]
+    assert (await service.view("user_id:ne-b"))["profile_id"] != (await service.view("user_id:ne-a"))["profile_id"]
+
+    for person in ("user_id:ne-a", "user_id:ne-b"):
+        told = {each["ruling_id"]: each["no_effect"] for each in (await explained(service, person))["rulings"]}
+        assert (told[other["ruling_id"]]["code"], told[other["ruling_id"]]["ruling_id"]) == (
+            "split",
+            split["ruling_id"],
+        )
+        del told[other["ruling_id"]]
+        assert set(told.values()) == {None}
+    assert one["ruling_id"] in told, "that one stands: it was said before"
+
+    await merge(service, "user_id:ne-a", "user_id:ne-c")
+    rulings = (await explained(service, "user_id:ne-b"))["rulings"]
+    why = {each["ruling_id"]: each["no_effect"] and each["no_effect"]["code"] for each in rulings}
+    assert why.pop(split["ruling_id"]) == "superseded", "the merge took it back"
+    assert set(why.values()) == {None}
+
+
+async def test_of_two_merges_of_one_email_the_last_has_its_effect(service: Service) -> None:
+    await service.shows("user_id:tw-v", identified("tw-u", traits={"email": "tw@example.com"}), identified("tw-v"))
+    await unmerge(service, "email:tw@example.com", "user_id:tw-u")
+    first = (await merge(service, "email:tw@example.com", "user_id:tw-u")).json()["ruling"]
+    second = (await merge(service, "email:tw@example.com", "user_id:tw-v")).json()["ruling"]
+    told = {each["ruling_id"]: each["no_effect"] for each in (await explained(service, "user_id:tw-u"))["rulings"]}
+    why = told[first["ruling_id"]]
+    assert (why["code"], why["ruling_id"]) == ("merge", second["ruling_id"])
 
 
 async def test_a_thousand_identifiers_are_explained_page_by_page(service: Service) -> None:

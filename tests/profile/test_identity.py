@@ -148,6 +148,19 @@ def test_an_external_id_cannot_pose_as_a_user() -> None:
     assert assigned(life).names == {user("u"): user("u"), Identifier("crm", "9"): user("u")}
 
 
+@pytest.mark.parametrize("value", ["-1", -1, 0, "+0000000", "+1111111111", "111-11 11", "(0)", "undefined", "+"])
+def test_a_phone_that_is_nobodys_links_nothing(value: str | int) -> None:
+    assert not assigned(identify("1", user="u", traits={"phone": value})).names.keys() - {user("u")}
+    external = touchpoint("1", user="u", external_ids=(Identifier("phone", str(value)),))
+    assert not assigned(external).names.keys() - {user("u")}
+
+
+def test_phones_of_zeros_take_no_room() -> None:
+    junk = [identify(str(number), number, user="u", traits={"phone": "+" + "0" * (5 + number)}) for number in range(5)]
+    real = Identifier("phone", "+905321234567")
+    assert assigned(*junk, identify("9", 9, user="u", traits={"phone": real.value})).names[real] == user("u")
+
+
 def test_phones_are_compared_without_punctuation() -> None:
     assert normal(Identifier("phone", "+90 (532) 123-45.67")).value == "+905321234567"
 

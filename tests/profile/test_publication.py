@@ -141,14 +141,25 @@ def test_a_rule_that_does_not_compile_is_refused_with_its_place() -> None:
     assert refused.value.details[0]["column"] > 1
 
 
-def test_an_absorbed_profile_tells_who_absorbed_it_and_nothing_else() -> None:
+def test_an_absorbed_profile_tells_who_absorbed_it_and_that_it_left_its_segments() -> None:
     absorbed_by = "0b6cf3a8-0000-5000-8000-000000000000"
     before = (Entered("big", NOW),)
     publication = told(Known(profile_id="p", version=4, redirect=absorbed_by, segments=before), rules={"big": "true"})
     assert publication.view.redirect == publication.membership.redirect == absorbed_by
     assert publication.membership.identifiers == ()
-    assert publication.signals == ()
+    assert names(publication) == [("segment_left", {"segment": "big", "absorbed_by": absorbed_by})]
     assert publication.segments == ()
+    assert publication.stage is None
+
+
+def test_an_absorbed_profile_that_was_in_no_segment_signals_nothing() -> None:
+    assert told(Known(profile_id="p", version=4, redirect="q", stage=Entered("acquire", NOW))).signals == ()
+
+
+def test_a_profile_that_nobody_is_in_any_more_leaves_its_segments_too() -> None:
+    before = (Entered("big", NOW), Entered("all", NOW))
+    gone = told(Known(profile_id="p", version=4, segments=before))
+    assert names(gone) == [("segment_left", {"segment": "all"}), ("segment_left", {"segment": "big"})]
 
 
 def test_the_same_state_is_the_same_bytes() -> None:

@@ -15,6 +15,7 @@ from services.profile.domain.graph import Limits
 from services.profile.domain.identity import profile_id
 from services.profile.domain.rulings import Ruling
 from services.profile.errors import Contradicted, NotTogether, ProfileNotFound, RulingRefused, Together
+from services.profile.service.explaining import Explaining, Place, Statement
 from services.profile.service.ruling import Rulings
 from shared.db import Database
 from shared.errors import TemasError
@@ -164,7 +165,9 @@ async def test_an_address_that_is_taken_from_everybody_is_nobodys(database: Data
         ("merge", "user_id:null", "user_id:u", RulingRefused),
         ("merge", "email:x@y.com", "crm:7", RulingRefused),
         ("split", "user_id:u", "user_id:u", RulingRefused),
-        ("split", "user_id:u", "profile_id:0b6cf3a8-0000-5000-8000-000000000000", RulingRefused),
+        ("split", "user_id:u", "profile_id:0b6cf3a8-0000-5000-8000-000000000000", ProfileNotFound),
+        ("merge", "profile_id:no-uuid", "user_id:u", ProfileNotFound),
+        ("merge", f"profile_id:{id_of('user_id:u')}", "user_id:u", RulingRefused),
     ],
 )
 async def test_what_can_not_be_ruled(
@@ -177,6 +180,38 @@ async def test_what_can_not_be_ruled(
     assert await rows(database, "SELECT * FROM ruling") == []
 
 
+async def test_a_profile_s_id_stands_for_the_identifier_that_names_it(database: Database) -> None:
+    await happened(database, [page("1", user="u"), page("2", 1, user="v"), page("3", 2, anonymous="a")])
+    u, v, a = (f"profile_id:{id_of(name)}" for name in ("user_id:u", "user_id:v", "anonymous_id:a"))
+    for one, name, other in ((v, "user_id:v", u), (a, "anonymous_id:a", v.upper().replace("PROFILE_ID", "profile_id"))):
+        for _ in range(2):  # the second time by the id of a profile that was absorbed
+            merged = await rule(database, "merge", one, other)
+            assert str(merged.ruling.member) == name
+            assert merged.identifier.profile_id == merged.other.profile_id == id_of("user_id:u")
+    assert len(await rows(database, "SELECT * FROM ruling")) == 2
+
+    assert str((await rule(database, "split", u, v)).ruling.owner) == "user_id:v"
+    assert await assigned(database) == {
+        ("user_id", "u"): id_of("user_id:u"),
+        ("user_id", "v"): id_of("user_id:v"),
+        ("anonymous_id", "a"): id_of("user_id:v"),
+    }
+    assert (await rule(database, "split", a, v)).identifier.profile_id == id_of("anonymous_id:a")
+
+
+async def test_the_old_profile_id_of_a_device_does_not_tear_it_from_its_user(database: Database) -> None:
+    await happened(
+        database, [page("1", anonymous="a")], [identify("2", 1, user="u", anonymous="a"), page("3", user="v")]
+    )
+    old = f"profile_id:{id_of('anonymous_id:a')}"
+    with pytest.raises(Together):
+        await rule(database, "merge", old, "user_id:u")
+    with pytest.raises(RulingRefused, match="name that one for the person, or anonymous_id:a for"):
+        await rule(database, "merge", "user_id:v", old)
+    assert await rows(database, "SELECT * FROM ruling") == []
+    assert str((await rule(database, "split", old, "user_id:u")).ruling.member) == "anonymous_id:a"
+
+
 async def test_a_merge_that_a_split_forbids_is_refused_and_changes_nothing(database: Database) -> None:
     await happened(database, [page(name, user=name) for name in ("u", "v", "w")], [alias("x", 5, "u", "v")])
     apart = await rule(database, "split", "user_id:u", "user_id:v")
@@ -187,6 +222,18 @@ async def test_a_merge_that_a_split_forbids_is_refused_and_changes_nothing(datab
     assert refused.value.details[0]["ruling_id"] == apart.ruling.id
     assert await assigned(database) == before
     assert len(await rows(database, "SELECT * FROM ruling")) == 2
+
+
+async def test_a_device_that_found_no_room_is_told_to_have_a_profile_of_its_own(database: Database) -> None:
+    small = Limits(by_kind={"anonymous_id": 1}, others=5)
+    life = [identify(f"{n}", n, user="u", anonymous=device) for n, device in enumerate(("a", "b"))]
+    await happened(database, [*life, identify("9", 9, user="v", anonymous="b")], limits=small)
+    async with database.begin() as work:
+        graph = await Explaining(small).explain(Identifier("user_id", "v"), Place(), 50, work)
+    (why,) = [row.failure for _, row in graph.rows if isinstance(row, Statement)]
+    assert why is not None
+    assert (why.code, why.touchpoint_id) == ("over_limit", "1")
+    assert why.message.endswith("So anonymous_id:b keeps a profile of its own")
 
 
 async def test_what_was_blocked_in_the_settings_is_taken_apart_by_relink(database: Database) -> None:

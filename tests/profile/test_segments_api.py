@@ -314,6 +314,28 @@ async def test_who_comes_and_goes_is_counted_by_the_hour(service: Service) -> No
     assert (await service.send("GET", "/v1/segments/ct-gold/counts?cursor=made-up")).status_code == 400
 
 
+async def test_who_is_absorbed_has_left_and_enters_again_when_taken_apart(service: Service) -> None:
+    await save(service, "ab-once", "traits.ab == true && computed.order_count == 1")
+    elder = [ordered(user="ab-elder", order="ab-1"), ordered(user="ab-elder", order="ab-2", at=after(1))]
+    once = [identified("ab-once", traits={"ab": True}, at=after(2)), ordered(user="ab-once", order="ab-3", at=after(3))]
+    await service.shows("user_id:ab-once", *elder, *once)
+    absorbed, survivor = id_of("user_id:ab-once"), id_of("user_id:ab-elder")
+    await said(service, absorbed, "ab-once", "segment_entered")
+
+    pair = {"identifier": "user_id:ab-once", "why": "a test"}
+    answer = await service.send("POST", "/v1/identities/merge", json={**pair, "into": "user_id:ab-elder"})
+    assert {each["profile_id"] for each in answer.json()["profiles"]} == {survivor}
+    await said(service, absorbed, "ab-once", "segment_entered", "segment_left")
+    found = await service.read(topics.SIGNALS, Signalled, absorbed)
+    left = [each.data.attributes for each in found if each.data.name == "segment_left"]
+    assert left == [{"segment": "ab-once", "absorbed_by": survivor}]
+
+    await service.send("POST", "/v1/identities/unmerge", json={**pair, "from": "user_id:ab-elder"})
+    await said(service, absorbed, "ab-once", "segment_entered", "segment_left", "segment_entered")
+    told = await signals(service, survivor, "ab-once")
+    assert told.count("segment_entered") == told.count("segment_left"), "two orders, then three: never there to stay"
+
+
 async def emptied_segments(database: Database) -> None:
     async with database.begin() as work:
         await work.execute(text("TRUNCATE segment, segment_count, segment_change, segment_member"))

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from shared.events import Call, Touchpoint
-from shared.identifiers import Identifier, names_nobody, normal
+from shared.identifiers import Identifier, links_nothing, names_nobody, normal
 
 NOW = datetime(2026, 3, 1, 10, tzinfo=UTC)
 
@@ -31,6 +31,25 @@ def test_a_placeholder_names_nobody(value: str) -> None:
 @pytest.mark.parametrize("value", ["ayse", "7", "10", "nullify", "2026"])
 def test_an_id_names_somebody(value: str) -> None:
     assert not names_nobody(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["-1", "null", "+", "+0", "+0000000", "+00 (000) 00-00", "1", "+1", "+1111111111", "111-111-1111", "+9/9/9", "N/A"],
+)
+def test_a_phone_of_one_digit_over_and_over_links_nothing(value: str) -> None:
+    assert links_nothing(Identifier("phone", value))
+
+
+@pytest.mark.parametrize("value", ["+905321234567", "112", "0 800 000 000", "+10000000000", "ext-7"])
+def test_a_real_phone_links(value: str) -> None:
+    assert not links_nothing(Identifier("phone", value))
+
+
+@pytest.mark.parametrize("value", ["1-1", "+0", "+11", "7"])
+def test_an_id_is_judged_as_it_is_because_it_says_whose_a_touchpoint_is(value: str) -> None:
+    assert not links_nothing(Identifier("user_id", value))
+    assert owner(value, "tablet") == f"user_id:{value}"
 
 
 @pytest.mark.parametrize(

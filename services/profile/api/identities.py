@@ -67,7 +67,8 @@ async def rulings(desk: AtDesk, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = N
 
 @router.get("/profiles/{person:path}/identity", summary="Why this is one person: every link, with its reason")
 async def identity(person: Person, desk: AtDesk, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> IdentityPage:
-    """Every identifier and why it is here, every statement about them and why it holds or not, every ruling.
+    """Every identifier and why it is here, every statement about them and why it holds or not, every ruling
+    and what keeps it from having its effect.
 
     A page goes on where the one before ended: first through the identifiers, then the edges, then the rulings.
     """
@@ -102,7 +103,7 @@ def _page(graph: Graph, limit: int) -> IdentityPage:
         conflicts=graph.conflicts,
         identifiers=[_identifier(row) for row in shown if isinstance(row, Member)],
         edges=[_edge(row) for row in shown if isinstance(row, Statement)],
-        rulings=[ExplainedRuling(**_ruling(row.ruling), holds=row.holds) for row in shown if isinstance(row, Ruled)],
+        rulings=[_explained(row) for row in shown if isinstance(row, Ruled)],
         next=last and _next(last.part, *last.key),
     )
 
@@ -133,6 +134,11 @@ def _edge(said: Statement) -> ExplainedEdge:
             "why": said.failure and _why(said.failure),
         }
     )
+
+
+def _explained(ruled: Ruled) -> ExplainedRuling:
+    why = ruled.failure and _why(ruled.failure)
+    return ExplainedRuling(**_ruling(ruled.ruling), holds=ruled.holds, no_effect=why)
 
 
 def _why(why: Why) -> WhyBody:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-from services.profile.domain.graph import CLAIMS, Assignment, Claim, Limits, Standings, claimed
-from services.profile.domain.identity import Edge, Statements
+from services.profile.domain.graph import CLAIMS, Assignment, Claim, Limits, claimed
+from services.profile.domain.identity import Edge, Statements, profile_id
+from services.profile.domain.linking import Places
 from services.profile.domain.rulings import Ruling
 from services.profile.domain.when import When
 from shared.clock import rfc3339
@@ -24,18 +25,21 @@ class Why(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Explanation:
-    """Explains a component that is resolved to `assignment`; `merges` are the rulings that hold, by what they say."""
+    """Explains a component that is resolved to `assignment`; `merges` are the rulings that hold, by what they say.
+
+    `places` are those of the component, and of all others that `statements` speak of.
+    """
 
     def __init__(
         self,
         *,
-        standings: Standings,
+        places: Places,
         assignment: Assignment,
         statements: Statements,
         merges: Mapping[Edge, Ruling],
         limits: Limits,
     ) -> None:
-        self.standings = standings
+        self.places = places
         self.assignment = assignment
         self.statements = statements
         self.merges = merges
@@ -53,29 +57,32 @@ class Explanation:
         return Why(edge.kind, _WORDS[edge.kind].format(edge=edge, at=rfc3339(when.at)), when.touchpoint_id)
 
     def _when(self, edge: Edge) -> When:
-        claim = self.standings[edge.member].claim
+        claim = self.places[edge.member].standing.claim
         return self.statements[edge] if claim is None or claim.owner != edge.owner else claim.when
 
     def failure(self, edge: Edge) -> Why | None:
         """Why `edge`, a statement of a touchpoint, does not hold; None where it does."""
+        return self._barred(edge) or self._unseen(edge) or (None if edge.kind == "alias" else self._lost(edge))
+
+    def _barred(self, edge: Edge) -> Why | None:
         split = self.assignment.forbidden.get(edge)
         if not self.limits.blocked.isdisjoint((edge.member, edge.owner)):
             return Why("blocked", f"{edge.member} or {edge.owner} is blocked by configuration: it links nothing")
         if split is not None:
             return Why("split", f"it was ruled that {split.member} and {split.owner} are apart", None, split.id)
-        return self._unseen(edge) or (None if edge.kind == "alias" else self._lost(edge))
+        return None
 
     def _unseen(self, edge: Edge) -> Why | None:
         """An alias tells nothing of users who were never seen, nor anything of visitors who were not."""
         for each in (edge.member, edge.owner):
-            standing = self.standings.get(each)
-            if each.kind in (USER, ANONYMOUS) and (standing is None or standing.seen is None):
+            place = self.places.get(each)
+            if each.kind in (USER, ANONYMOUS) and (place is None or place.standing.seen is None):
                 return Why("never_seen", f"{each} was never seen itself, only spoken of")
         return None
 
     def _lost(self, edge: Edge) -> Why | None:
         """Why a claim is not the one that counts; None where it is."""
-        won, first = self.assignment.by.get(edge.member), self.standings[edge.member].claim
+        won, first = self.assignment.by.get(edge.member), self.places[edge.member].standing.claim
         if won is not None:
             return None if won == edge else self._beaten(won)
         if first is None or first.owner == edge.owner:
@@ -83,13 +90,40 @@ class Explanation:
             return Why("over_limit", f"a profile takes {most} of {edge.member.kind}, and {most} claims were earlier")
         if claimed(edge.member, first) in self.assignment.forbidden:
             return Why("shared", f"{edge.member} has more than {CLAIMS} owners: only the earliest count")
-        return _later(edge.member, first)
+        return _later(edge.member, first) if self._is_owned(edge.member) else self._left_out(edge.member, first)
+
+    def _is_owned(self, identifier: Identifier) -> bool:
+        """Whether it is somebody's: an email that found no room is nobody's, and such a visitor only their own."""
+        return self.places[identifier].profile_id not in (None, profile_id(identifier))
+
+    def _left_out(self, member: Identifier, first: Claim) -> Why:
+        most, at = self.limits.of(member.kind), rfc3339(first.when.at)
+        stays = "keeps a profile of its own" if member.kind == ANONYMOUS else "is nobody's"
+        return Why(
+            "over_limit",
+            f"only the first claim counts, that of {first.owner} at {at}, and found no room: a profile takes {most} of "
+            f"{member.kind}. So {member} {stays}",
+            first.when.touchpoint_id,
+        )
+
+    def in_the_way(self, ruling: Ruling) -> Why | None:
+        """Why `ruling`, the last one on its pair, has no effect now; None where it has. A split always has."""
+        names, member, owner = self.assignment.names, ruling.member, ruling.owner
+        if ruling.ruling == "split" or (member in names and names[member] == names.get(owner)):
+            return None
+        won = self.assignment.by.get(member)
+        return self._barred(ruling.edge) or (None if won is None else self._beaten(won))
 
     def _beaten(self, won: Edge) -> Why:
         if won.kind != "merge":
             return _later(won.member, Claim(self._when(won), won.owner))
         ruling = self.merges[won]
         return Why("merge", f"{won.member} was merged into {won.owner}: {ruling.why}", None, ruling.id)
+
+
+def superseded(by: Ruling) -> Why:
+    """Why a ruling has no effect that is not the last one on its pair."""
+    return Why("superseded", f"{by.who} ruled otherwise on these two later: {by.why}", None, by.id)
 
 
 _WORDS = {

@@ -8,7 +8,8 @@ Each statement is an `Edge` from a member to its owner, and of each the first mo
 - alias: these two user ids are one person: the one statement that joins people;
 - merge: a person, no touchpoint, ruled that these two are one (domain/rulings.py).
 
-Values that name nobody (`null`, `0000`, `anonymous`) are blocked: they link nothing, or they would join everybody.
+Values that name nobody (`null`, `0000`, `anonymous`, and of phones `+000`) are blocked: they link nothing, or they
+would join everybody.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import msgspec
 
 from services.profile.domain.when import When
 from shared.events import Call, Touchpoint
-from shared.identifiers import ANONYMOUS, EMAIL, PHONE, PROFILE, USER, Identifier, names_nobody, normal
+from shared.identifiers import ANONYMOUS, EMAIL, PHONE, PROFILE, USER, Identifier, links_nothing, names_nobody, normal
 
 NAMED = frozenset({USER, ANONYMOUS})
 """The kinds that a touchpoint is sent under. Only they have fragments, and only they name profiles."""
@@ -99,8 +100,9 @@ def _edges(said: Owned) -> Iterator[Edge]:
     if whose.kind == USER:
         yield from _logins(said)
         yield from (alias for alias in _aliases(call, whose) if alias.member not in said.unlinked)
-    for claimed in _claimed(call):
-        if claimed not in said.unlinked and not names_nobody(claimed.value) and len(claimed.value) <= LONGEST:
+    for given in _given(call):
+        claimed = normal(given)
+        if claimed not in said.unlinked and not links_nothing(given) and len(claimed.value) <= LONGEST:
             yield Edge("claim", claimed, whose)
 
 
@@ -120,15 +122,16 @@ def _aliases(call: Call, user: Identifier) -> Iterator[Edge]:
     yield Edge("login", Identifier(ANONYMOUS, previous), user)
 
 
-def _claimed(call: Call) -> Iterator[Identifier]:
+def _given(call: Call) -> Iterator[Identifier]:
+    """What is claimed, as the client wrote it."""
     # The traits of a group call are the group's: its email is nobody's own.
     if call.type != "group":
         for kind in (EMAIL, PHONE):
             if value := _text(call.traits.get(kind)):
-                yield normal(Identifier(kind, value))
+                yield Identifier(kind, value)
     for external in call.external_ids:
         if external.kind not in RESERVED:
-            yield normal(external)
+            yield external
 
 
 def _text(value: Any) -> str:

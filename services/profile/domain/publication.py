@@ -63,7 +63,7 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
 def published(known: Known, rules: Asked, at: datetime) -> Publication:
     """What to tell about a profile as of `at`; `rules` are the segments'."""
     if known.redirect is not None or not known.members:
-        return _absorbed(known)
+        return _absorbed(known, at)
     plain, seen = looked_at(known, at)
     now_in_stage = seen.facts["stage"]
     now_in = found(rules, seen)
@@ -110,11 +110,16 @@ def _due(known: Known, rules: Asked, seen: Given, at: datetime) -> datetime | No
     return min((moment for moment in moments if moment is not None), default=None)
 
 
-def _absorbed(known: Known) -> Publication:
-    """An absorbed profile is in no segment and no stage; it left none either: the person is still there."""
+def _absorbed(known: Known, at: datetime) -> Publication:
+    """An absorbed profile is in no segment and no stage. It left its segments, and says into whom: whoever counts what
+    a profile entered and left has who is in it. Whether the person is still there, the other profile's signals tell.
+    """
+    why = {} if known.redirect is None else {"absorbed_by": known.redirect}
+    left = sorted(each.name for each in known.segments)
     return Publication(
         view=View(profile_id=known.profile_id, version=known.version, redirect=known.redirect),
         membership=Membership(profile_id=known.profile_id, version=known.version, redirect=known.redirect),
+        signals=tuple(_signal(known, "segment_left", name, {"segment": name, **why}, at) for name in left),
     )
 
 

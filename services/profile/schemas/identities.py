@@ -11,7 +11,10 @@ from services.profile.schemas import Text
 Named = Annotated[
     str,
     StringConstraints(pattern=r"^[^:\x00]+:[^\x00]+$", max_length=1_000),
-    Field(description="`kind:value`, as in `anonymous_id:a-2`."),
+    Field(
+        description="`kind:value`, as in `anonymous_id:a-2`. `profile_id:…` stands for the identifier that names this "
+        "profile: a person's first user id, or a device that nobody logged in on. The answer has that identifier."
+    ),
 ]
 
 
@@ -122,6 +125,10 @@ class ExplainedEdge(BaseModel):
 
 class ExplainedRuling(RulingBody):
     holds: bool = Field(description="Whether it is the last word on this pair.")
+    no_effect: WhyBody | None = Field(
+        description="Why it changes nothing now: a later ruling on this pair, or a split of others that a merge would "
+        "bring together. Null where they are, by it, together or apart."
+    )
 
 
 class IdentityPage(BaseModel):
@@ -156,7 +163,7 @@ class IdentityPage(BaseModel):
                         },
                     }
                 ],
-                "rulings": [{**_RULED["ruling"], "holds": True}],
+                "rulings": [{**_RULED["ruling"], "holds": True, "no_effect": None}],
                 "next": None,
             }
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from services.profile.domain.explanation import Explanation, Why
+from services.profile.domain.explanation import Explanation, Why, superseded
 from services.profile.domain.graph import Limits, Standing
 from services.profile.domain.identity import Edge
 from services.profile.domain.linking import Component, Places
@@ -50,10 +50,11 @@ class Statement(NamedTuple):
 
 
 class Ruled(NamedTuple):
-    """What a person said, and whether it is still the last word on that pair."""
+    """What a person said, whether it is the last word on that pair, and why it has no effect; None where it has."""
 
     ruling: Ruling
     holds: bool
+    failure: Why | None
 
 
 class Graph(NamedTuple):
@@ -100,9 +101,8 @@ class Explaining:
 
 
 def _explanation(component: Component, beside: Places, said: Said, limits: Limits) -> Explanation:
-    places = {**component.places, **beside}
     return Explanation(
-        standings={identifier: place.standing for identifier, place in places.items()},
+        places={**component.places, **beside},
         assignment=component.resolved(limits),
         statements={**component.evidence, **dict(said)},
         merges={merge.edge: merge for merge in component.rulings.merges},
@@ -133,6 +133,7 @@ def _row(
         case Standing():
             return Member(each, explanation.membership(each.identifier))
         case Ruling():
-            return Ruled(each, last(ruled, each.member, each.owner) == each)
+            word = last(ruled, each.member, each.owner) or each
+            return Ruled(each, word == each, explanation.in_the_way(each) if word == each else superseded(word))
         case edge, when:
             return Statement(edge, when, explanation.failure(edge))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from services.profile import metrics
-from services.profile.domain.identity import NAMED
+from services.profile.domain.identity import NAMED, profile_id
 from services.profile.domain.linking import Placed
 from services.profile.domain.rulings import Ruling, last, oriented
 from services.profile.errors import Contradicted, NotTogether, ProfileNotFound, RulingRefused, Together
@@ -16,14 +16,17 @@ from services.profile.service.absorbing import Profiles
 from services.profile.store import components, identities, rulings
 from shared.clock import Clock
 from shared.db import Work
-from shared.identifiers import PROFILE, Identifier, names_nobody, normal
+from shared.identifiers import ANONYMOUS, PROFILE, Identifier, links_nothing, normal
 
 TICK = timedelta(milliseconds=1)
 """Between two rulings on the same identifier, so that the later one is the last one whatever clocks say."""
 
 
 class Word(NamedTuple):
-    """What is asked for. `other` came in the body's field `field`; `who` is the key that it was asked with."""
+    """What is asked for. `other` came in the body's field `field`; `who` is the key that it was asked with.
+
+    The two may be named by the ids of their profiles: `rule` looks up whom these mean.
+    """
 
     ruling: Literal["merge", "split"]
     identifier: Identifier
@@ -34,7 +37,7 @@ class Word(NamedTuple):
 
 
 class Ruled(NamedTuple):
-    """A ruling that holds, and the profiles of the two, as they were named; None for what is nobody's."""
+    """A ruling that holds, and the profiles of the two, in the order they were named; None for what is nobody's."""
 
     ruling: Ruling
     identifier: Placed
@@ -53,7 +56,7 @@ class Rulings:
 
         Raises ProfileNotFound, RulingRefused, NotTogether, Together and Contradicted: then nothing was ruled.
         """
-        word = self._checked(word)
+        asked, word = word, self._checked(await _named(word, work))
         await rulings.lock(work)
         one, other = await self._places(word, work)
         past = await rulings.about(work, {word.identifier, word.other})
@@ -62,6 +65,7 @@ class Rulings:
         if held is not None and held.ruling == word.ruling and _together(one, other) == (word.ruling == "merge"):
             return Ruled(held, one, other)
         _check_needed(word, one, other)
+        _check_meant(asked, one, other)
         ruling = self._ruling(word, past)
 
         await rulings.add(work, ruling)
@@ -82,12 +86,9 @@ class Rulings:
     def _checked(self, word: Word) -> Word:
         """`word` with its identifiers as they are compared. Raises RulingRefused for what can't be ruled on."""
         one, other = normal(word.identifier), normal(word.other)
-        for field, each in (("identifier", one), (word.field, other)):
-            if each.kind == PROFILE:
-                raise RulingRefused(
-                    field, "name a person by one of their identifiers: a profile's id follows from them"
-                )
-            if each in self.profiles.limits.blocked or names_nobody(each.value):
+        for field, given in (("identifier", word.identifier), (word.field, word.other)):
+            each = normal(given)
+            if each in self.profiles.limits.blocked or links_nothing(given):
                 raise RulingRefused(field, f"{each} is blocked: it stands for nobody, and links nothing")
         if one == other:
             raise RulingRefused(word.field, "name another identifier than the first")
@@ -120,6 +121,28 @@ class Rulings:
         return Ruled(ruling, one, other)
 
 
+async def _named(word: Word, work: Work) -> Word:
+    """`word` with identifiers in place of profiles' ids. Raises ProfileNotFound for those of no profile."""
+    return word._replace(identifier=await _name(word.identifier, work), other=await _name(word.other, work))
+
+
+async def _name(given: Identifier, work: Work) -> Identifier:
+    """For a profile's id the identifier that it follows from, which never changes: of a person the first user id.
+
+    That of a profile that was absorbed follows from one that came along: so who was merged by it is unmerged by it.
+    """
+    if given.kind != PROFILE:
+        return given
+    try:
+        wanted = str(UUID(given.value))
+    except ValueError:
+        raise ProfileNotFound(given) from None
+    for each in await identities.naming(work, wanted):
+        if profile_id(each) == wanted:
+            return each
+    raise ProfileNotFound(given)
+
+
 def _together(one: Placed, other: Placed) -> bool:
     return one.profile_id is not None and one.profile_id == other.profile_id
 
@@ -130,3 +153,18 @@ def _check_needed(word: Word, one: Placed, other: Placed) -> None:
         raise Together(word.identifier, word.other)
     if word.ruling == "split" and not _together(one, other):
         raise NotTogether(word.identifier, word.other)
+
+
+def _check_meant(asked: Word, one: Placed, other: Placed) -> None:
+    """Raises RulingRefused for a merge by the id that a device had as a profile before it became somebody's.
+
+    Whoever saw that id may mean the person, and the device alone would move.
+    """
+    for field, given, place in (("identifier", asked.identifier, one), (asked.field, asked.other, other)):
+        name = place.standing.identifier
+        is_by_id = (asked.ruling, given.kind, name.kind) == ("merge", PROFILE, ANONYMOUS)
+        if is_by_id and place.profile_id != profile_id(name):
+            person = f"{PROFILE}:{place.profile_id}"
+            raise RulingRefused(
+                field, f"{given} was absorbed by {person}: name that one for the person, or {name} for the device"
+            )

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Row, text
 
 from services.profile.domain.graph import Claim, Standing, Standings, fold
-from services.profile.domain.identity import Edge, Statements
+from services.profile.domain.identity import NAMED, Edge, Statements
 from services.profile.domain.linking import Placed
 from services.profile.domain.when import When
 from shared.db import Work, aware
@@ -63,6 +63,12 @@ MOVE = text("""
     WHERE identifier.kind = new.kind AND identifier.value = new.value
 """)
 
+NAMING = text("""
+    SELECT identifier.kind, identifier.value
+    FROM profile AS asked JOIN identifier ON identifier.profile_id = coalesce(asked.redirect, asked.profile_id)
+    WHERE asked.profile_id = CAST(:profile_id AS uuid) AND identifier.kind = ANY(CAST(:kinds AS text[]))
+""")
+
 PROFILES_OF = text("""
     SELECT DISTINCT identifier.profile_id
     FROM unnest(CAST(:kinds AS text[]), CAST(:values AS text[])) AS wanted (kind, value)
@@ -82,6 +88,12 @@ Places = dict[Identifier, Placed]
 async def find(work: Work, wanted: Iterable[Identifier]) -> Places:
     """What is known of those of `wanted` that are known."""
     return placed((await work.execute(FIND, keys(wanted))).all())
+
+
+async def naming(work: Work, profile_id: str) -> list[Identifier]:
+    """Who in the profile of this id, or in the one that absorbed it, may name one: a thousand or so at most."""
+    rows = await work.execute(NAMING, {"profile_id": profile_id, "kinds": sorted(NAMED)})
+    return [Identifier(*row) for row in rows]
 
 
 async def profiles_of(work: Work, wanted: Iterable[Identifier]) -> set[str]:
