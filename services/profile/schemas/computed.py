@@ -32,7 +32,8 @@ class ComputedFormula(BaseModel):
     name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=TEXT)]
     event: Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=TEXT)]
     aggregate: AggregateName = Field(
-        description="`sum`, `average`, `min` and `max` are of numbers, written or as text, up to the sixth decimal; "
+        description="`sum`, `average`, `min` and `max` are of numbers, written or as text (as `12.50` or `1e3`, "
+        "without other signs), up to the sixth decimal and to 10^21, below zero as well; "
         "`first`, `last` and `most_frequent` of texts up to 200 characters, numbers and truth values; `distinct` "
         "counts different texts, numbers and truth values. What is none of these does not count."
     )
