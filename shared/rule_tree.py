@@ -18,6 +18,8 @@ ID = 2
 CONSTANT, IDENT, SELECT, CALL, LIST, STRUCT, LOOP = 3, 4, 5, 6, 7, 8, 9
 # Where each kind keeps the expressions inside it.
 PARTS = {SELECT: (1,), CALL: (1, 3), LIST: (1,), STRUCT: (3, 4), LOOP: (2, 4, 5, 6, 7)}
+TEXT = 6
+"""Where a constant has its text."""
 NAME = {IDENT: 1, SELECT: 2, CALL: 2}
 
 ADDS_NUMBERS = frozenset({"add_int64", "add_uint64", "add_double", "add_int_double", "add_double_int"})
@@ -40,6 +42,14 @@ class Node:
     def name(self) -> str:
         """The variable, the field, or the function; nothing for the other kinds."""
         return b"".join(self.fields.get(NAME.get(self.kind, 0), ())).decode()
+
+    @property
+    def text(self) -> str | None:
+        """The text that it writes out; None where it is none."""
+        if self.kind != CONSTANT or TEXT not in self.fields:
+            return None
+        written: bytes = self.fields[TEXT][0]
+        return written.decode()
 
     def parts(self) -> Iterator[Node]:
         yield from (part for _, part in self.numbered())
@@ -101,6 +111,10 @@ class Tree:
         """`node` as a whole rule of its own: what CEL's `Env.deserialize` takes."""
         type_name, rest = self.rest
         return _field(1, type_name) + _field(2, rest + _field(4, node.raw))
+
+    def offset(self, node: Node) -> int:
+        """Where `node` stands: characters before it."""
+        return self.offsets.get(node.id, 0)
 
     def reads(self, variables: Collection[str]) -> frozenset[str]:
         """The facts it depends on: `variable.field...`, or the whole `variable` where the field can't be told."""

@@ -185,6 +185,7 @@ async def test_they_are_listed_by_id(service: Service) -> None:
         ("re_x", {"event": "a\0b"}, 422, "invalid_request", "body.event"),
         ("re_x", {"filter": "properties.price >"}, 422, "rule_refused", "filter"),
         ("re_x", {"filter": "traits.plan == 'pro'"}, 422, "rule_refused", "filter"),
+        ("re_x", {"filter": "properties.sku.matches('[')"}, 422, "rule_refused", "filter"),
         ("re_x", {"every": "day"}, 422, "invalid_request", "body.every"),
     ],
 )

@@ -234,6 +234,7 @@ async def test_many_are_told_from_a_sample(database: Database) -> None:
         ("now.getMinutes() == 3", "rule_refused", "line 1, column 15"),
         ("traits.a.exists(a, traits.a.exists(b, " + " || ".join(["a == b"] * 30) + "))", "rule_too_costly", "250,000"),
         ("traits.a ==", "rule_refused", "line 1"),
+        ('computed.last_order_at < now - duration("30d")', "rule_refused", 'line 1, column 41: "30d" is no duration'),
     ],
 )
 async def test_what_is_refused_is_refused_with_the_reason(

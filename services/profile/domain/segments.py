@@ -9,7 +9,7 @@ import msgspec
 
 from services.profile.domain import stages
 from shared.rule_sets import RuleSet
-from shared.rules import PROFILE_VARIABLES, Given, Rule, calendar, compile_rule, require_foreseeable
+from shared.rules import PROFILE_VARIABLES, Given, Rule, calendar, compile_rule, require_foreseeable, require_sound
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -30,11 +30,13 @@ def saved(text: str) -> Rule:
 
 
 def rule(text: str) -> Rule:
-    """A segment's rule that is to be saved: one of which can be told when time changes it. Raises RuleRefused.
+    """A segment's rule that is to be saved: one that can hold for somebody, and of which can be told when time changes
+    it. Raises RuleRefused.
 
     What was saved before we asked for that goes on as it was: it is asked when something happens.
     """
     new = saved(text)
+    require_sound(new, path="rule")
     require_foreseeable(new, path="rule")
     return new
 

@@ -13,7 +13,7 @@ import msgspec
 from services.profile.domain.computed import cells
 from services.profile.domain.computed.cells import Aggregate
 from shared.identifiers import Identifier
-from shared.rules import EVENT_VARIABLES, Rule, RuleRefused, compile_rule
+from shared.rules import EVENT_VARIABLES, Rule, RuleRefused, compile_rule, require_sound
 
 CORE = frozenset(
     {
@@ -135,15 +135,22 @@ def first_day(window_days: int | None, now: datetime, zone: tzinfo) -> int | Non
 
 
 @lru_cache(maxsize=1024)
-def filter_rule(text: str) -> Rule:
-    """A filter. Raises RuleRefused, which tells line and column."""
+def saved_filter(text: str) -> Rule:
+    """The filter of a definition that somebody saved. Raises RuleRefused, which tells line and column."""
     return compile_rule(text, variables=EVENT_VARIABLES, path="filter")
+
+
+def filter_rule(text: str) -> Rule:
+    """A filter that is to be saved: one that can hold for some event. Raises RuleRefused."""
+    new = saved_filter(text)
+    require_sound(new, path="filter")
+    return new
 
 
 @lru_cache(maxsize=1024)
 def usable_filter(text: str) -> Rule | None:
     """A saved filter, or None where this version of us no longer takes it: then it holds for nothing."""
     try:
-        return filter_rule(text)
+        return saved_filter(text)
     except RuleRefused:
         return None
