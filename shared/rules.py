@@ -93,6 +93,7 @@ class Rule:
     While none of those changed, and `now` is not among them, the rule's answer has not changed either; where `now` is,
     not before `next_change`. `cost`: the steps that it takes at most, see shared/rule_cost.py.
     `problems`: where it does not tell when time changes it; `mistakes`: where it can't be calculated for anybody.
+    `asks_at`: where it asks for `segments` first, None: nowhere; `names`: the segments that it looks for, and where.
     """
 
     text: str
@@ -102,6 +103,8 @@ class Rule:
     watch: Watch = field(repr=False)
     problems: tuple[Problem, ...]
     mistakes: tuple[Problem, ...]
+    asks_at: int | None
+    names: Mapping[str, int]
 
 
 def compile_rule(text: str, *, variables: Collection[str], path: str = "rule") -> Rule:
@@ -118,8 +121,17 @@ def compile_rule(text: str, *, variables: Collection[str], path: str = "rule") -
         raise too_costly(path, steps, LIMIT)
     times = timing(tree)
     watched = watch(times, _environment(frozenset(_TYPES)).deserialize, partial(_time, activation=Given({}).activation))
-    wrong = mistakes(tree, _wrong, _no_pattern)
-    return Rule(text, tree.reads(variables), steps, expression, watched, times.problems, wrong)
+    return Rule(
+        text,
+        tree.reads(variables),
+        steps,
+        expression,
+        watched,
+        problems=times.problems,
+        mistakes=mistakes(tree, _wrong, _no_pattern),
+        asks_at=tree.place_of("segments"),
+        names=dict(tree.sought("segments")),
+    )
 
 
 def require_sound(rule: Rule, *, path: str = "rule") -> None:

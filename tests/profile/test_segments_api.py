@@ -7,6 +7,7 @@ import importlib
 import pkgutil
 from collections.abc import Sequence
 from datetime import UTC, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -28,8 +29,9 @@ from services.profile.store import profiles
 from services.profile.store import segments as segments_store
 from shared import topics
 from shared.clock import rfc3339
-from shared.db import Database
+from shared.db import Database, Work
 from shared.events import Signalled
+from shared.rules import RuleRefused
 from tests.builders import Json, after, identified, ordered, touchpoint, viewed
 from tests.profile.database import happened, id_of, published, rows
 from tests.profile.service import Hands, Service
@@ -247,6 +249,58 @@ async def test_what_is_refused_is_refused_with_the_reason(
     if code == "rule_too_costly":
         (detail,) = answer.json()["details"]
         assert detail["cost"] > detail["limit"] == 250_000
+
+
+async def test_a_rule_can_not_name_a_segment_that_no_rule_sees(service: Service) -> None:
+    async def refused(segment_id: str, rule: str) -> Json:
+        answer = await service.send("PUT", f"/v1/segments/{segment_id}", json={"name": "No", "rule": rule})
+        assert (answer.status_code, answer.json()["code"]) == (422, "rule_refused"), answer.text
+        (told,) = answer.json()["details"]
+        return dict(told)
+
+    await save(service, "un-a", "has(traits.un)")
+    await save(service, "un-b", '"un-a" in segments')
+    told = await refused("un-c", 'stage == "new" ||\n  "un-b" in segments')
+    assert (told["line"], told["column"]) == (2, 3)
+    assert '"un-b" asks for segments itself' in told["message"]
+    assert (await refused("un-c", 'segments.exists(each, each == "un-b")'))["column"] == 31
+    assert (await refused("un-c", '"un-c" in segments'))["column"] == 1
+    previewed = await service.send("POST", "/v1/segments/preview", json={"rule": '"un-b" in segments'})
+    assert (previewed.status_code, previewed.json()["code"]) == (422, "rule_refused")
+
+    await save(service, "un-c", '"un-a" in segments && traits.of in ["un-b"]')
+    told = await refused("un-a", 'true && "un-x" in segments')
+    assert (told["line"], told["column"]) == (1, 19)
+    assert "(un-b, un-c)" in told["message"]
+    await save(service, "un-b", "has(traits.un)")  # it asks for none any more
+    await save(service, "un-c", '"un-b" in segments')
+    await save(service, "un-a", "size(segments) > 3")
+    assert (await refused("un-b", '"un-x" in segments'))["column"] == 11
+
+
+async def test_a_rule_that_was_saved_before_stays(database: Database) -> None:
+    await emptied_segments(database)
+    segments = Segments(Hands())
+    for id, rule in (("a", "true"), ("b", '"a" in segments'), ("c", '"b" in segments')):
+        await database.retrying(partial(segments_store.save, segment_id=id, name="Old", rule=rule, now=after(0)))
+    await database.retrying(lambda work: segments.save("c", "New", '"b" in segments', work))
+    await database.retrying(lambda work: segments.save("b", "New", '"a" in segments && true', work))
+
+
+async def test_of_two_saved_at_once_none_asks_for_what_it_does_not_see(database: Database) -> None:
+    await emptied_segments(database)
+    segments = Segments(Hands())
+    pair = (("b", '"a" in segments'), ("c", '"b" in segments'))
+
+    async def keep(id: str, rule: str, work: Work) -> None:
+        await segments.save(id, "A test", rule, work)
+
+    async def save_both() -> int:
+        await emptied_segments(database)
+        saves = (database.retrying(partial(keep, id, rule)) for id, rule in pair)
+        return sum(isinstance(each, RuleRefused) for each in await asyncio.gather(*saves, return_exceptions=True))
+
+    assert [await save_both() for _ in range(5)] == [1] * 5
 
 
 @pytest.mark.parametrize(

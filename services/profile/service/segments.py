@@ -10,10 +10,11 @@ from sqlalchemy import Row
 
 from services.profile import metrics
 from services.profile.domain.personas import Persona
+from services.profile.domain.segments import require_seen
 from services.profile.domain.segments import rule as compiled
 from services.profile.errors import PersonaChanged, SegmentNotFound, SegmentsTooCostly, TooManySegments
 from services.profile.service.background import room
-from services.profile.service.publishing import cost
+from services.profile.service.publishing import cost, usable
 from services.profile.store import counts, profiles, segments
 from shared.clock import Clock
 from shared.db import Work
@@ -40,8 +41,12 @@ class Segments:
 
         Raises RuleRefused, with line and column; TooManySegments and SegmentsTooCostly.
         """
-        steps = compiled(rule).cost
-        _check_room(segment_id, rule, steps, await segments.rules(work))
+        new = compiled(rule)
+        await segments.lock(work)
+        saved = await segments.rules(work)
+        _check_room(segment_id, rule, new.cost, saved)
+        if saved.get(segment_id) != rule:
+            require_seen(segment_id, new, usable(saved))
         return await segments.save(work, segment_id, name, rule, self.clock())
 
     async def rules(self, work: Work) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Row, text
 
 from services.profile.domain.publication import Entered, Publication
+from services.profile.store import locks
 from shared.db import Work
 from shared.events import Signalled, encode
 
@@ -78,6 +79,11 @@ DROP_SIGNALS = text("""
     DELETE FROM signal USING unnest(CAST(:profiles AS uuid[]), CAST(:ids AS uuid[])) AS sent (profile_id, id)
     WHERE signal.profile_id = sent.profile_id AND signal.id = sent.id
 """)
+
+
+async def lock(work: Work) -> None:
+    """Be the only one who saves segments until this transaction ends: what each may ask for depends on the others."""
+    await locks.alone(work, "segments")
 
 
 async def rules(work: Work) -> dict[str, str]:
