@@ -481,6 +481,38 @@ async def test_a_rule_that_changes_or_comes_back_is_asked_of_everybody_anew(data
     assert await filled() == 12, "those who had left come back"
 
 
+async def test_a_segment_fills_until_everybody_was_told(database: Database) -> None:
+    await emptied_segments(database)
+    await happened(database, [viewed(user=f"fi{number}", at=after(number)) for number in range(12)])
+    await published(database)
+    hands = Hands()
+    segments = Segments(hands)
+
+    async def fill(by: Segments = segments) -> int:
+        hands.now += timedelta(seconds=1)
+        return await database.retrying(lambda work: by.fill(8, work))
+
+    async def filling(id: str) -> bool:
+        row = await database.retrying(lambda work: segments.get(id, work))
+        members = await database.retrying(lambda work: segments_store.count(work, id))
+        assert row.filling or members == 12
+        return bool(row.filling)
+
+    await database.retrying(lambda work: segments.save("a", "A test", "true", work))
+    marked_first = await fill()
+    await published(database)
+    assert (marked_first, await fill(), await fill(), await filling("a")) == (8, 4, 0, True)
+    assert (await fill(Segments(hands)), await filling("a")) == (0, True), "nor does another process think so"
+    await database.retrying(lambda work: segments.save("b", "A test", "true", work))
+    assert await fill() == 1, "the next one is begun meanwhile"
+
+    await published(database)
+    await database.retrying(lambda work: profiles.mark(work, [id_of("user_id:fi4")], hands.now))
+    await fill()
+    assert not await filling("a"), "who was marked later is not waited for"
+    assert await filling("b")
+
+
 # --- deleted ---------------------------------------------------------------------------------------------------------
 
 

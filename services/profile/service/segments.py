@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row
@@ -35,6 +35,8 @@ class Segments:
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
+        self.marked: dict[tuple[str, datetime], datetime] = {}
+        """When we first saw that everybody was marked for a segment, as it was saved then."""
 
     async def save(self, segment_id: str, name: str, rule: str, work: Work) -> Row[Any]:
         """Make or change a segment. It fills in the background.
@@ -93,18 +95,32 @@ class Segments:
         """Mark up to `limit` profiles for a segment that was saved, so that its rule is asked about them.
 
         How far it is stands in the segment's row: whoever calls next, in whichever process, goes on from there. Gives
-        how many were marked; 0 when nothing is left to fill.
+        how many were marked; 0 when nobody is left to mark.
         """
+        now = self.clock()
+        await self._end_filling(now, work)
         segment = await segments.filling(work)
         if segment is None:
             return 0
-        now = self.clock()
         some = await room(work, limit, now)
         chunk = await profiles.next_chunk(work, segment.filled_to and str(segment.filled_to), some)
         await profiles.mark(work, chunk, now)
-        await segments.filled(work, segment.id, chunk[-1] if chunk else None, more=len(chunk) == some)
+        await segments.filled_to(work, segment.id, chunk[-1] if len(chunk) == some else segments.EVERYBODY)
         metrics.FILLED.inc(len(chunk))
         return len(chunk)
+
+    async def _end_filling(self, now: datetime, work: Work) -> None:
+        """A segment is filled once nobody waits any more who was marked before we saw that everybody was: whoever was
+        marked for it has been published by then.
+        """
+        seen = {
+            (each.id, each.saved_at): self.marked.get((each.id, each.saved_at), now)
+            for each in await segments.marked(work)
+        }
+        for (segment_id, _), since in seen.items():
+            if not await profiles.older(work, since, now):
+                await segments.filled(work, segment_id)
+        self.marked = seen
 
     async def empty(self, limit: int, work: Work) -> int:
         """Mark up to `limit` members of a segment that was deleted; forget it when nobody is in it. Gives how many."""

@@ -14,6 +14,9 @@ from services.profile.store import locks
 from shared.db import Work
 from shared.events import Signalled, encode
 
+EVERYBODY = "ffffffff-ffff-ffff-ffff-ffffffffffff"
+"""The profile up to which everybody is marked. No profile has this id."""
+
 ALL = text("SELECT * FROM segment WHERE deleted_at IS NULL ORDER BY id")
 FIND = text("SELECT * FROM segment WHERE id = :id AND deleted_at IS NULL")
 # The same rule again changes nobody: there is nothing to fill. One that was deleted is made anew: some have left it.
@@ -38,8 +41,13 @@ MEMBERS = text("""
     ORDER BY profile_id LIMIT :limit
 """)
 FILLING = text("""
-    SELECT id, filled_to FROM segment WHERE filling AND deleted_at IS NULL
+    SELECT id, filled_to FROM segment
+    WHERE filling AND deleted_at IS NULL AND filled_to IS DISTINCT FROM CAST(:everybody AS uuid)
     ORDER BY id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
+""")
+MARKED = text("""
+    SELECT id, saved_at FROM segment WHERE filling AND deleted_at IS NULL AND filled_to = CAST(:everybody AS uuid)
+    ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
 """)
 DELETE = text("UPDATE segment SET deleted_at = :now WHERE id = :id AND deleted_at IS NULL RETURNING id")
 EMPTYING = text("""
@@ -55,7 +63,8 @@ UNMARKED = text("""
     ORDER BY profile_id LIMIT :limit
 """)
 FORGET = text("DELETE FROM segment WHERE id = :id AND deleted_at <= :before")
-FILLED = text("UPDATE segment SET filled_to = CAST(:to AS uuid), filling = :filling WHERE id = :id")
+FILLED_TO = text("UPDATE segment SET filled_to = CAST(:to AS uuid) WHERE id = :id")
+FILLED = text("UPDATE segment SET filling = false, filled_to = NULL WHERE id = :id")
 LEAVE = text("""
     DELETE FROM segment_member
     USING unnest(CAST(:ids AS uuid[]), CAST(:segments AS text[])) AS old (profile_id, segment_id)
@@ -106,13 +115,23 @@ async def save(work: Work, segment_id: str, name: str, rule: str, now: datetime)
 
 
 async def filling(work: Work) -> Row[Any] | None:
-    """A segment that is being filled, locked, with the last profile that was marked for it."""
-    return (await work.execute(FILLING)).one_or_none()
+    """A segment for which somebody is still to be marked, locked, with the last profile that was."""
+    return (await work.execute(FILLING, {"everybody": EVERYBODY})).one_or_none()
 
 
-async def filled(work: Work, segment_id: str, to: str | None, *, more: bool) -> None:
-    """The segment has been filled up to a profile; whether there is `more` to do."""
-    await work.execute(FILLED, {"id": segment_id, "to": to, "filling": more})
+async def marked(work: Work) -> Sequence[Row[Any]]:
+    """The segments for which everybody was marked and that still fill, locked; those that nobody else has."""
+    return (await work.execute(MARKED, {"everybody": EVERYBODY})).all()
+
+
+async def filled_to(work: Work, segment_id: str, to: str) -> None:
+    """Profiles have been marked for the segment up to this one, or EVERYBODY."""
+    await work.execute(FILLED_TO, {"id": segment_id, "to": to})
+
+
+async def filled(work: Work, segment_id: str) -> None:
+    """Nothing is left to fill of the segment."""
+    await work.execute(FILLED, {"id": segment_id})
 
 
 async def delete(work: Work, segment_id: str, now: datetime) -> bool:
