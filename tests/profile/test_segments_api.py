@@ -504,7 +504,7 @@ async def test_a_segment_fills_until_everybody_was_told(database: Database) -> N
     assert (marked_first, await fill(), await fill(), await filling("a")) == (8, 4, 0, True)
     assert (await fill(Segments(hands)), await filling("a")) == (0, True), "nor does another process think so"
     await database.retrying(lambda work: segments.save("b", "A test", "true", work))
-    assert await fill() == 1, "the next one is begun meanwhile"
+    assert await fill() == 4, "the next one is begun meanwhile"
 
     await published(database)
     await database.retrying(lambda work: profiles.mark(work, [id_of("user_id:fi4")], hands.now))
@@ -533,6 +533,47 @@ async def test_who_was_in_a_deleted_segment_is_told_to_have_left(service: Servic
     await save(service, "dl-gone", "traits.dl == true")
     await is_in(service, "user_id:dl-u", "dl-gone", inside=True)
     await said(service, seen["profile_id"], "dl-gone", "segment_entered", "segment_left", "segment_entered")
+
+
+async def test_a_segment_that_is_made_anew_is_counted_anew_and_takes_over_who_is_in_it(database: Database) -> None:
+    await emptied_segments(database)
+    hands = Hands(hour_of(after(days=1)))
+    segments, counting = Segments(hands), Counting(hands)
+    people = [viewed(user=f"an{number}") for number in range(4)]
+
+    async def keep(rule: str) -> None:
+        await database.retrying(lambda work: segments.save("new", "A test", rule, work))
+
+    async def counted() -> list[tuple[Any, ...]]:
+        found = await database.retrying(lambda work: counting.page("new", "hour", (None, None), 9, work))
+        return [(row.members, row.entered, row.gone) for row in found]
+
+    async def told() -> int:
+        while await database.retrying(lambda work: segments.fill(100, work)):
+            pass
+        await published(database)
+        return await database.retrying(lambda work: segments_store.count(work, "new"))
+
+    await keep("true")
+    await happened(database, people)
+    await published(database)
+    await database.retrying(counting.count_next)
+    assert await counted() == [(4, 4, 0)]
+    since = await rows(database, "SELECT profile_id, since FROM segment_member ORDER BY 1")
+    told_before = await rows(database, "SELECT count(*) FROM signal")
+
+    await database.retrying(lambda work: segments.delete("new", work))
+    await keep("true")
+    assert (await counted(), await told(), await counted()) == ([], 4, [])
+    assert await rows(database, "SELECT profile_id, since FROM segment_member ORDER BY 1") == since
+    assert await rows(database, "SELECT count(*) FROM signal") == told_before
+
+    await keep("true")
+    await keep("false")
+    assert (await told(), await counted()) == (0, [(None, 0, 4)]), "a rule that changes is no new segment"
+    await database.retrying(lambda work: segments.delete("new", work))
+    await keep("false")
+    assert await counted() == []
 
 
 async def test_a_deleted_segment_is_forgotten_once_nobody_is_in_it(database: Database) -> None:

@@ -39,7 +39,8 @@ class Segments:
         """When we first saw that everybody was marked for a segment, as it was saved then."""
 
     async def save(self, segment_id: str, name: str, rule: str, work: Work) -> Row[Any]:
-        """Make or change a segment. It fills in the background.
+        """Make or change a segment. It fills in the background. One that was deleted is made anew, and counted anew;
+        who was not told of its end is still in it, until its new rule is asked about them.
 
         Raises RuleRefused, with line and column; TooManySegments and SegmentsTooCostly.
         """
@@ -49,6 +50,8 @@ class Segments:
         _check_room(segment_id, rule, new.cost, saved)
         if saved.get(segment_id) != rule:
             require_seen(segment_id, new, usable(saved))
+        if await segments.ended(work, segment_id):
+            await counts.forget(work, segment_id)
         return await segments.save(work, segment_id, name, rule, self.clock())
 
     async def rules(self, work: Work) -> dict[str, str]:

@@ -63,6 +63,7 @@ UNMARKED = text("""
     ORDER BY profile_id LIMIT :limit
 """)
 FORGET = text("DELETE FROM segment WHERE id = :id AND deleted_at <= :before")
+ENDED = text("SELECT id FROM segment WHERE id = :id AND deleted_at IS NOT NULL FOR UPDATE")
 FILLED_TO = text("UPDATE segment SET filled_to = CAST(:to AS uuid) WHERE id = :id")
 FILLED = text("UPDATE segment SET filling = false, filled_to = NULL WHERE id = :id")
 LEAVE = text("""
@@ -137,6 +138,11 @@ async def filled(work: Work, segment_id: str) -> None:
 async def delete(work: Work, segment_id: str, now: datetime) -> bool:
     """Let nobody see a segment any more; give whether there was one."""
     return (await work.execute(DELETE, {"id": segment_id, "now": now})).one_or_none() is not None
+
+
+async def ended(work: Work, segment_id: str) -> bool:
+    """Whether there was a segment of this id that was deleted and is not forgotten yet; locked, if so."""
+    return (await work.execute(ENDED, {"id": segment_id})).one_or_none() is not None
 
 
 async def emptying(work: Work, before: datetime) -> str | None:
