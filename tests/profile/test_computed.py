@@ -196,6 +196,14 @@ def test_a_property_may_lie_deep(path: str, value: float | None) -> None:
     assert values(formula, event) == value
 
 
+def test_a_property_s_own_name_may_have_a_dot() -> None:
+    formula = Formula(event="Bought", aggregate="sum", property="price.usd")
+    own = touchpoint("1", 0, "Bought", properties={"price.usd": 9, "price": {"usd": 100}})
+    path = touchpoint("2", 0, "Bought", properties={"price": {"usd": 5}})
+    null = touchpoint("3", 0, "Bought", properties={"price.usd": None, "price": {"usd": 1}})
+    assert values(formula, own, path, null) == 15
+
+
 @pytest.mark.parametrize("moment", [1_791_000_000_000, -1_791_000_000_000, "1791000000000123", 1.791e18])
 def test_moments_written_as_numbers_count(moment: Any) -> None:
     """Milliseconds, microseconds and nanoseconds since 1970."""

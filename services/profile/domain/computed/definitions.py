@@ -86,8 +86,11 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return 1 if self.formula.window_days is None else self.formula.window_days + 2
 
     def value_in(self, properties: Mapping[str, Any]) -> Any:
-        """What stands at its property; None where nothing does."""
-        found: Any = properties
+        """What stands at its property, under the whole of it as one key, or else at the path; None: nothing does."""
+        found: Any = properties.get(self.formula.property) if self.formula.property is not None else None
+        if found is not None:
+            return found
+        found = properties
         for step in self.path:
             if isinstance(found, Mapping):
                 found = found.get(step)
