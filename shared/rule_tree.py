@@ -18,6 +18,10 @@ ID = 2
 CONSTANT, IDENT, SELECT, CALL, LIST, STRUCT, LOOP = 3, 4, 5, 6, 7, 8, 9
 # Where each kind keeps the expressions inside it.
 PARTS = {SELECT: (1,), CALL: (1, 3), LIST: (1,), STRUCT: (3, 4), LOOP: (2, 4, 5, 6, 7)}
+ELEMENT, RANGE = 1, 2
+"""Where a loop keeps the name of each element, and what it goes through."""
+TEXT = 6
+"""Where a constant has its text."""
 NAME = {IDENT: 1, SELECT: 2, CALL: 2}
 
 ADDS_NUMBERS = frozenset({"add_int64", "add_uint64", "add_double", "add_int_double", "add_double_int"})
@@ -40,6 +44,14 @@ class Node:
     def name(self) -> str:
         """The variable, the field, or the function; nothing for the other kinds."""
         return b"".join(self.fields.get(NAME.get(self.kind, 0), ())).decode()
+
+    @property
+    def text(self) -> str | None:
+        """The text that it writes out; None where it is none."""
+        if self.kind != CONSTANT or TEXT not in self.fields:
+            return None
+        written: bytes = self.fields[TEXT][0]
+        return written.decode()
 
     def parts(self) -> Iterator[Node]:
         yield from (part for _, part in self.numbered())
@@ -102,9 +114,27 @@ class Tree:
         type_name, rest = self.rest
         return _field(1, type_name) + _field(2, rest + _field(4, node.raw))
 
+    def offset(self, node: Node) -> int:
+        """Where `node` stands: characters before it."""
+        return self.offsets.get(node.id, 0)
+
     def reads(self, variables: Collection[str]) -> frozenset[str]:
         """The facts it depends on: `variable.field...`, or the whole `variable` where the field can't be told."""
         return frozenset(chain for chain in self.root.chains() if chain.partition(".")[0] in variables)
+
+    def sought(self, variable: str) -> Iterator[tuple[str, int]]:
+        """The texts that are looked for in the list `variable`, each with its place: `"a" in segments`, and
+        `segments.exists(each, each == "a")`.
+        """
+        for node in self.root.walk():
+            for each in _looked_for(node, variable):
+                if each.text is not None:
+                    yield each.text, self.offset(each)
+
+    def place_of(self, variable: str) -> int | None:
+        """Where `variable` is read first; None where it is not."""
+        found = (self.offset(node) for node in self.root.walk() if node.kind == IDENT and node.name == variable)
+        return min(found, default=None)
 
     def grows_in_a_loop(self) -> bool:
         """Whether a loop adds texts or lists: eight a's to an a, in five nested loops, take gigabytes in a second."""
@@ -115,6 +145,19 @@ class Tree:
             return call.name == "bytes"
         collects = any(part.name == "@result" for part in call.parts())  # CEL's own: this is how `map` makes its list
         return not collects and not self.overloads.get(call.id, frozenset()) <= ADDS_NUMBERS
+
+
+def _looked_for(node: Node, variable: str) -> Iterator[Node]:
+    """What `node` itself compares with the elements of the list `variable`."""
+    if node.kind == CALL and node.name == "@in":
+        what, where = node.parts()
+        if where.chain() == variable:
+            yield what
+    elif node.kind == LOOP and any(number == RANGE and part.chain() == variable for number, part in node.numbered()):
+        element = node.fields[ELEMENT][0].decode()
+        for part in node.walk():
+            if part.kind == CALL and part.name == "_==_" and any(side.chain() == element for side in part.parts()):
+                yield from part.parts()
 
 
 def _node(expression: bytes, *, looped: bool) -> Node:

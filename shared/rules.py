@@ -24,6 +24,7 @@ from typing import Any
 
 from cel_expr_python import cel
 
+from shared.rule_constants import mistakes, told
 from shared.rule_cost import LIMIT, cost
 from shared.rule_due import Calendar, Watch, first_look, moment_of, watch
 from shared.rule_refusals import RuleRefused, RuleTooCostly, place, problems, refused, too_costly
@@ -49,6 +50,7 @@ __all__ = [
     "holding",
     "next_change",
     "require_foreseeable",
+    "require_sound",
     "results",
 ]
 
@@ -90,6 +92,8 @@ class Rule:
 
     While none of those changed, and `now` is not among them, the rule's answer has not changed either; where `now` is,
     not before `next_change`. `cost`: the steps that it takes at most, see shared/rule_cost.py.
+    `problems`: where it does not tell when time changes it; `mistakes`: where it can't be calculated for anybody.
+    `asks_at`: where it asks for `segments` first, None: nowhere; `names`: the segments that it looks for, and where.
     """
 
     text: str
@@ -98,6 +102,9 @@ class Rule:
     expression: Any = field(repr=False)
     watch: Watch = field(repr=False)
     problems: tuple[Problem, ...]
+    mistakes: tuple[Problem, ...]
+    asks_at: int | None
+    names: Mapping[str, int]
 
 
 def compile_rule(text: str, *, variables: Collection[str], path: str = "rule") -> Rule:
@@ -114,7 +121,43 @@ def compile_rule(text: str, *, variables: Collection[str], path: str = "rule") -
         raise too_costly(path, steps, LIMIT)
     times = timing(tree)
     watched = watch(times, _environment(frozenset(_TYPES)).deserialize, partial(_time, activation=Given({}).activation))
-    return Rule(text, tree.reads(variables), steps, expression, watched, times.problems)
+    return Rule(
+        text,
+        tree.reads(variables),
+        steps,
+        expression,
+        watched,
+        problems=times.problems,
+        mistakes=mistakes(tree, _wrong, _no_pattern),
+        asks_at=tree.place_of("segments"),
+        names=dict(tree.sought("segments")),
+    )
+
+
+def require_sound(rule: Rule, *, path: str = "rule") -> None:
+    """Refuse a rule that writes out what can't be calculated for anybody. Raises RuleRefused, with each place.
+
+    Only for a rule that is to be saved: one that was goes on, for those of whom the rest of it is known.
+    """
+    if rule.mistakes:
+        raise refused(path, [(*place(rule.text, each.offset), each.why) for each in rule.mistakes])
+
+
+def _wrong(part: bytes) -> str | None:
+    """What is wrong with a part of a rule that reads nothing; None: it can be calculated."""
+    return _error(_environment(_EVERY_VARIABLE).deserialize(part), Given({}))
+
+
+def _no_pattern(text: str) -> str | None:
+    return _error(_environment(_EVERY_VARIABLE).compile('"".matches(name)'), Given({"name": text}))
+
+
+def _error(expression: Any, facts: Given) -> str | None:
+    try:
+        answer = expression.eval(facts.activation)
+        return told(answer.value()) if answer.type() == cel.Type.ERROR else None
+    except (RuntimeError, ValueError, OverflowError) as error:
+        return told(error)
 
 
 _GROWS = (

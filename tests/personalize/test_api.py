@@ -63,8 +63,9 @@ async def test_an_offer_is_put_changed_listed_and_withdrawn(desk: Desk) -> None:
 
 
 async def test_a_rule_that_is_none_is_refused_with_its_place(desk: Desk) -> None:
-    answer = await desk.send("PUT", "/v1/offers/broken", GOOD | {"eligibility": "computed.order_count >="})
-    assert (answer.status_code, answer.json()["code"]) == (422, "rule_refused")
+    for rule in ("computed.order_count >=", 'computed.last_order_at > now - duration("30d")'):
+        answer = await desk.send("PUT", "/v1/offers/broken", GOOD | {"eligibility": rule})
+        assert (answer.status_code, answer.json()["code"]) == (422, "rule_refused")
     assert {"path", "line", "column", "message"} <= answer.json()["details"][0].keys()
     assert (await desk.send("GET", "/v1/offers/broken")).status_code == 404
 

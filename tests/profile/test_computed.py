@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
+from itertools import permutations
 from random import Random
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -34,7 +35,24 @@ from tests.profile.test_publication import known
 ISTANBUL = ZoneInfo("Europe/Istanbul")
 NOW = after(days=10)
 AGGREGATES = ("count", "sum", "average", "min", "max", "first", "last", "most_frequent", "distinct")
-VALUES: Sequence[Any] = (1, 2, 2.5, 1.0, -3, "7", "red", "blue", "", True, None, [1], {"a": 1}, 10**14, "x" * 300)
+VALUES: Sequence[Any] = (
+    1,
+    2,
+    2.5,
+    1.0,
+    -3,
+    "7",
+    "red",
+    "blue",
+    "",
+    True,
+    None,
+    [1],
+    {"a": 1},
+    10**14,
+    10**22,
+    "x" * 300,
+)
 
 
 def defined(*formulas: Formula, zone: Any = ISTANBUL) -> Defined:
@@ -77,7 +95,7 @@ def by_hand(life: Iterable[Touchpoint], formula: Formula, now: datetime) -> Any:
         if each.at.astimezone(ISTANBUL).date() >= since and (formula.filter is None or each.data.channel == "web")
     ]
     said = [value for *_, value in events if isinstance(value, int | float | str | bool)]
-    numbers = [float(each) for each in said if each in (1, 2, 2.5, -3, "7") and each is not True]
+    numbers = [float(each) for each in said if each in (1, 2, 2.5, -3, "7", 10**14) and each is not True]
     short = [each for each in said if not isinstance(each, str) or len(each) <= 200]
     often = Counter((type(each) is bool, isinstance(each, str), each) for each in short)
     ranked = sorted(often, key=lambda each: (-often[each], sketches.written(sketches.scalar(each[2]))))
@@ -176,6 +194,37 @@ def test_a_property_may_lie_deep(path: str, value: float | None) -> None:
     formula = Formula(event="Bought", aggregate="max", property=path)
     event = touchpoint("1", 0, "Bought", properties={"products": [{"price": 1}, {"price": 2}]})
     assert values(formula, event) == value
+
+
+def test_a_property_s_own_name_may_have_a_dot() -> None:
+    formula = Formula(event="Bought", aggregate="sum", property="price.usd")
+    own = touchpoint("1", 0, "Bought", properties={"price.usd": 9, "price": {"usd": 100}})
+    path = touchpoint("2", 0, "Bought", properties={"price": {"usd": 5}})
+    null = touchpoint("3", 0, "Bought", properties={"price.usd": None, "price": {"usd": 1}})
+    assert values(formula, own, path, null) == 15
+
+
+@pytest.mark.parametrize("moment", [1_791_000_000_000, -1_791_000_000_000, "1791000000000123", 1.791e18])
+def test_moments_written_as_numbers_count(moment: Any) -> None:
+    """Milliseconds, microseconds and nanoseconds since 1970."""
+    life = [bought("1", value=moment), bought("2", value=moment)]
+    for aggregate, value in (("sum", 2), ("average", 1), ("min", 1), ("max", 1)):
+        formula = Formula(event="Bought", aggregate=aggregate, property="item.price")  # type: ignore[arg-type]
+        assert values(formula, *life) == value * float(moment)
+
+
+def test_large_numbers_add_up_exactly_in_any_order() -> None:
+    formula = Formula(event="Bought", aggregate="sum", property="item.price", window_days=30)
+    life = [bought("1", value="1e21"), bought("2", value=0.000001), bought("3", value="-1e21")]
+    assert {values(formula, *order) for order in permutations(life)} == {0.000001}
+
+
+@pytest.mark.parametrize(
+    "text", ["1_000", "1,000", "12 EUR", "\u0661\u0662", "0x10", "1e", ".", "", "inf", "1e22", 10**22]
+)
+def test_what_is_no_plain_number_does_not_count(text: Any) -> None:
+    formula = Formula(event="Bought", aggregate="sum", property="item.price")
+    assert values(formula, bought("1", value=text), bought("2", value=" 12.50 "), bought("3", value="-.5e1")) == 7.5
 
 
 def test_a_filter_sees_one_event_and_nothing_else() -> None:

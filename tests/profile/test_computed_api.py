@@ -180,11 +180,16 @@ async def test_they_are_listed_by_id(service: Service) -> None:
         ("re_x", {"aggregate": "median"}, 422, "invalid_request", "body.aggregate"),
         ("re_x", {"aggregate": "sum"}, 422, "invalid_request", "body"),
         ("re_x", {"property": "price"}, 422, "invalid_request", "body"),
+        *(
+            ("re_x", {"aggregate": "sum", "property": property}, 422, "invalid_request", "body.property")
+            for property in ("a..b", ".", ".a", "a.", " total ", "a. b", " ")
+        ),
         ("re_x", {"window_days": 367}, 422, "invalid_request", "body.window_days"),
         ("re_x", {"window_days": 0}, 422, "invalid_request", "body.window_days"),
         ("re_x", {"event": "a\0b"}, 422, "invalid_request", "body.event"),
         ("re_x", {"filter": "properties.price >"}, 422, "rule_refused", "filter"),
         ("re_x", {"filter": "traits.plan == 'pro'"}, 422, "rule_refused", "filter"),
+        ("re_x", {"filter": "properties.sku.matches('[')"}, 422, "rule_refused", "filter"),
         ("re_x", {"every": "day"}, 422, "invalid_request", "body.every"),
     ],
 )

@@ -88,6 +88,7 @@ def test_consent_is_never_guessed(granted: Any) -> None:
         ({"total": "much", "value": 3}, 3),
         ({"total": True}, 0),
         ({"total": "nan"}, 0),
+        ({"total": "1_000", "value": " 7.5 "}, 7.5),
         ({"total": "1e400"}, 0),
         ({"total": "1e1000000"}, 0),
         ({"total": "-1e999999999999999999"}, 0),

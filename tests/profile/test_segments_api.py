@@ -7,6 +7,7 @@ import importlib
 import pkgutil
 from collections.abc import Sequence
 from datetime import UTC, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -28,8 +29,9 @@ from services.profile.store import profiles
 from services.profile.store import segments as segments_store
 from shared import topics
 from shared.clock import rfc3339
-from shared.db import Database
+from shared.db import Database, Work
 from shared.events import Signalled
+from shared.rules import RuleRefused
 from tests.builders import Json, after, identified, ordered, touchpoint, viewed
 from tests.profile.database import happened, id_of, published, rows
 from tests.profile.service import Hands, Service
@@ -234,6 +236,7 @@ async def test_many_are_told_from_a_sample(database: Database) -> None:
         ("now.getMinutes() == 3", "rule_refused", "line 1, column 15"),
         ("traits.a.exists(a, traits.a.exists(b, " + " || ".join(["a == b"] * 30) + "))", "rule_too_costly", "250,000"),
         ("traits.a ==", "rule_refused", "line 1"),
+        ('computed.last_order_at < now - duration("30d")', "rule_refused", 'line 1, column 41: "30d" is no duration'),
     ],
 )
 async def test_what_is_refused_is_refused_with_the_reason(
@@ -246,6 +249,58 @@ async def test_what_is_refused_is_refused_with_the_reason(
     if code == "rule_too_costly":
         (detail,) = answer.json()["details"]
         assert detail["cost"] > detail["limit"] == 250_000
+
+
+async def test_a_rule_can_not_name_a_segment_that_no_rule_sees(service: Service) -> None:
+    async def refused(segment_id: str, rule: str) -> Json:
+        answer = await service.send("PUT", f"/v1/segments/{segment_id}", json={"name": "No", "rule": rule})
+        assert (answer.status_code, answer.json()["code"]) == (422, "rule_refused"), answer.text
+        (told,) = answer.json()["details"]
+        return dict(told)
+
+    await save(service, "un-a", "has(traits.un)")
+    await save(service, "un-b", '"un-a" in segments')
+    told = await refused("un-c", 'stage == "new" ||\n  "un-b" in segments')
+    assert (told["line"], told["column"]) == (2, 3)
+    assert '"un-b" asks for segments itself' in told["message"]
+    assert (await refused("un-c", 'segments.exists(each, each == "un-b")'))["column"] == 31
+    assert (await refused("un-c", '"un-c" in segments'))["column"] == 1
+    previewed = await service.send("POST", "/v1/segments/preview", json={"rule": '"un-b" in segments'})
+    assert (previewed.status_code, previewed.json()["code"]) == (422, "rule_refused")
+
+    await save(service, "un-c", '"un-a" in segments && traits.of in ["un-b"]')
+    told = await refused("un-a", 'true && "un-x" in segments')
+    assert (told["line"], told["column"]) == (1, 19)
+    assert "(un-b, un-c)" in told["message"]
+    await save(service, "un-b", "has(traits.un)")  # it asks for none any more
+    await save(service, "un-c", '"un-b" in segments')
+    await save(service, "un-a", "size(segments) > 3")
+    assert (await refused("un-b", '"un-x" in segments'))["column"] == 11
+
+
+async def test_a_rule_that_was_saved_before_stays(database: Database) -> None:
+    await emptied_segments(database)
+    segments = Segments(Hands())
+    for id, rule in (("a", "true"), ("b", '"a" in segments'), ("c", '"b" in segments')):
+        await database.retrying(partial(segments_store.save, segment_id=id, name="Old", rule=rule, now=after(0)))
+    await database.retrying(lambda work: segments.save("c", "New", '"b" in segments', work))
+    await database.retrying(lambda work: segments.save("b", "New", '"a" in segments && true', work))
+
+
+async def test_of_two_saved_at_once_none_asks_for_what_it_does_not_see(database: Database) -> None:
+    await emptied_segments(database)
+    segments = Segments(Hands())
+    pair = (("b", '"a" in segments'), ("c", '"b" in segments'))
+
+    async def keep(id: str, rule: str, work: Work) -> None:
+        await segments.save(id, "A test", rule, work)
+
+    async def save_both() -> int:
+        await emptied_segments(database)
+        saves = (database.retrying(partial(keep, id, rule)) for id, rule in pair)
+        return sum(isinstance(each, RuleRefused) for each in await asyncio.gather(*saves, return_exceptions=True))
+
+    assert [await save_both() for _ in range(5)] == [1] * 5
 
 
 @pytest.mark.parametrize(
@@ -448,6 +503,38 @@ async def test_a_rule_that_changes_or_comes_back_is_asked_of_everybody_anew(data
     assert await filled() == 12, "those who had left come back"
 
 
+async def test_a_segment_fills_until_everybody_was_told(database: Database) -> None:
+    await emptied_segments(database)
+    await happened(database, [viewed(user=f"fi{number}", at=after(number)) for number in range(12)])
+    await published(database)
+    hands = Hands()
+    segments = Segments(hands)
+
+    async def fill(by: Segments = segments) -> int:
+        hands.now += timedelta(seconds=1)
+        return await database.retrying(lambda work: by.fill(8, work))
+
+    async def filling(id: str) -> bool:
+        row = await database.retrying(lambda work: segments.get(id, work))
+        members = await database.retrying(lambda work: segments_store.count(work, id))
+        assert row.filling or members == 12
+        return bool(row.filling)
+
+    await database.retrying(lambda work: segments.save("a", "A test", "true", work))
+    marked_first = await fill()
+    await published(database)
+    assert (marked_first, await fill(), await fill(), await filling("a")) == (8, 4, 0, True)
+    assert (await fill(Segments(hands)), await filling("a")) == (0, True), "nor does another process think so"
+    await database.retrying(lambda work: segments.save("b", "A test", "true", work))
+    assert await fill() == 4, "the next one is begun meanwhile"
+
+    await published(database)
+    await database.retrying(lambda work: profiles.mark(work, [id_of("user_id:fi4")], hands.now))
+    await fill()
+    assert not await filling("a"), "who was marked later is not waited for"
+    assert await filling("b")
+
+
 # --- deleted ---------------------------------------------------------------------------------------------------------
 
 
@@ -468,6 +555,47 @@ async def test_who_was_in_a_deleted_segment_is_told_to_have_left(service: Servic
     await save(service, "dl-gone", "traits.dl == true")
     await is_in(service, "user_id:dl-u", "dl-gone", inside=True)
     await said(service, seen["profile_id"], "dl-gone", "segment_entered", "segment_left", "segment_entered")
+
+
+async def test_a_segment_that_is_made_anew_is_counted_anew_and_takes_over_who_is_in_it(database: Database) -> None:
+    await emptied_segments(database)
+    hands = Hands(hour_of(after(days=1)))
+    segments, counting = Segments(hands), Counting(hands)
+    people = [viewed(user=f"an{number}") for number in range(4)]
+
+    async def keep(rule: str) -> None:
+        await database.retrying(lambda work: segments.save("new", "A test", rule, work))
+
+    async def counted() -> list[tuple[Any, ...]]:
+        found = await database.retrying(lambda work: counting.page("new", "hour", (None, None), 9, work))
+        return [(row.members, row.entered, row.gone) for row in found]
+
+    async def told() -> int:
+        while await database.retrying(lambda work: segments.fill(100, work)):
+            pass
+        await published(database)
+        return await database.retrying(lambda work: segments_store.count(work, "new"))
+
+    await keep("true")
+    await happened(database, people)
+    await published(database)
+    await database.retrying(counting.count_next)
+    assert await counted() == [(4, 4, 0)]
+    since = await rows(database, "SELECT profile_id, since FROM segment_member ORDER BY 1")
+    told_before = await rows(database, "SELECT count(*) FROM signal")
+
+    await database.retrying(lambda work: segments.delete("new", work))
+    await keep("true")
+    assert (await counted(), await told(), await counted()) == ([], 4, [])
+    assert await rows(database, "SELECT profile_id, since FROM segment_member ORDER BY 1") == since
+    assert await rows(database, "SELECT count(*) FROM signal") == told_before
+
+    await keep("true")
+    await keep("false")
+    assert (await told(), await counted()) == (0, [(None, 0, 4)]), "a rule that changes is no new segment"
+    await database.retrying(lambda work: segments.delete("new", work))
+    await keep("false")
+    assert await counted() == []
 
 
 async def test_a_deleted_segment_is_forgotten_once_nobody_is_in_it(database: Database) -> None:

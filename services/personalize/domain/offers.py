@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from shared.rules import DECISION_VARIABLES, Rule, RuleRefused, compile_rule
+from shared.rules import DECISION_VARIABLES, Rule, RuleRefused, compile_rule, require_sound
 
 Kind = Literal["discount", "reward", "content", "cross_sell", "upsell", "renewal", "recovery"]
 
@@ -57,9 +57,16 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @lru_cache(maxsize=4096)
-def eligibility(text: str) -> Rule:
-    """An offer's rule. Raises RuleRefused, which tells line and column."""
+def saved_eligibility(text: str) -> Rule:
+    """The rule of an offer that was put. Raises RuleRefused, which tells line and column."""
     return compile_rule(text, variables=DECISION_VARIABLES, path="eligibility")
+
+
+def eligibility(text: str) -> Rule:
+    """The rule of an offer that is to be put: one that can hold for somebody. Raises RuleRefused."""
+    new = saved_eligibility(text)
+    require_sound(new, path="eligibility")
+    return new
 
 
 @dataclass(frozen=True)
@@ -101,7 +108,7 @@ def _rules(offers: Iterable[Offer]) -> Mapping[str, Rule]:
     rules: dict[str, Rule] = {}
     for text in {offer.eligibility for offer in offers if offer.eligibility is not None}:
         try:
-            rules[text] = eligibility(text)
+            rules[text] = saved_eligibility(text)
         except RuleRefused:
             continue
     return rules

@@ -47,7 +47,11 @@ async def get(segment_id: SegmentId, desk: AtDesk) -> Segment:
 )
 async def delete(segment_id: SegmentId, desk: AtDesk) -> None:
     """It is gone at once from the list of segments, and from each profile as it is published: with the signal
-    `segment_left`, as ever. What was counted of it goes, too. To save a segment of the same id makes a new one."""
+    `segment_left`, as ever. What was counted of it goes, too.
+
+    To save a segment of the same id makes a new one, with counts of its own. Who has not been told of the end by then
+    is taken over: if the new rule holds for them, they stay in it, with their `since` and without a signal; if not,
+    they are told, and counted, to have left."""
     await desk.run(lambda work: desk.segments.delete(segment_id, work))
 
 

@@ -5,6 +5,7 @@ Money is counted in whole micros (1e-6 of the currency): sums are exact, so thei
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, tzinfo
 from decimal import Decimal, InvalidOperation
@@ -89,16 +90,22 @@ def worth(properties: Mapping[str, Any]) -> int:
     return next((amount for amount in amounts if amount is not None), 0)
 
 
-def micros(value: Any) -> int | None:
-    """A number, written or as text, in micros; None for what is none, or is larger than any that is meant."""
+_NUMBER = re.compile(r"\s*[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*")
+"""A text that is a number to everybody. Python takes `1_000`, and the digits of all scripts, too."""
+
+
+def micros(value: Any, largest: Decimal = LARGEST) -> int | None:
+    """A number, written or as text, in micros; None for what is none, or is past `largest`, up or down."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
+    if isinstance(value, str) and not _NUMBER.fullmatch(value):
+        return None
     try:
-        amount = Decimal(str(value).strip())
+        amount = Decimal(value) if isinstance(value, int) else Decimal(str(value).strip())
     except InvalidOperation:
         return None
     # copy_abs rounds nothing: what `1e1000000` says can be compared, and not be calculated with.
-    if not amount.is_finite() or amount.copy_abs() > LARGEST:
+    if not amount.is_finite() or amount.copy_abs() > largest:
         return None
     return int((amount * MICROS).to_integral_value())
 

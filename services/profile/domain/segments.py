@@ -8,8 +8,9 @@ from functools import lru_cache
 import msgspec
 
 from services.profile.domain import stages
+from shared.rule_refusals import place, refused
 from shared.rule_sets import RuleSet
-from shared.rules import PROFILE_VARIABLES, Given, Rule, calendar, compile_rule, require_foreseeable
+from shared.rules import PROFILE_VARIABLES, Given, Rule, calendar, compile_rule, require_foreseeable, require_sound
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -30,13 +31,47 @@ def saved(text: str) -> Rule:
 
 
 def rule(text: str) -> Rule:
-    """A segment's rule that is to be saved: one of which can be told when time changes it. Raises RuleRefused.
+    """A segment's rule that is to be saved: one that can hold for somebody, and of which can be told when time changes
+    it. Raises RuleRefused.
 
     What was saved before we asked for that goes on as it was: it is asked when something happens.
     """
     new = saved(text)
+    require_sound(new, path="rule")
     require_foreseeable(new, path="rule")
     return new
+
+
+def require_seen(segment_id: str | None, new: Rule, saved: Mapping[str, Rule]) -> None:
+    """Refuse a rule that names a segment which no rule sees, because that asks for segments itself; and one that
+    begins to ask for segments while others name its own, `segment_id`. Raises RuleRefused.
+
+    `saved`: the rules of all segments by id. What was saved before, in whichever order, stays.
+    """
+    others = {name: each for name, each in saved.items() if name != segment_id}
+    asking = {name for name, each in others.items() if asks_for_segments(each)}
+    if segment_id is not None and asks_for_segments(new):
+        asking.add(segment_id)
+    unseen = [(at, _UNSEEN.format(name)) for name, at in sorted(new.names.items()) if name in asking]
+    if unseen:
+        raise refused("rule", [(*place(new.text, at), why) for at, why in unseen])
+
+    before = saved.get(segment_id) if segment_id is not None else None
+    if new.asks_at is None or (before is not None and asks_for_segments(before)):
+        return
+    if waiting := sorted(name for name, each in others.items() if segment_id in each.names):
+        why = _WAITED_FOR.format(", ".join(waiting), segment_id)
+        raise refused("rule", [(*place(new.text, new.asks_at), why)])
+
+
+_UNSEEN = (
+    'the segment "{}" asks for segments itself, and a rule sees only those that do not: write in its place what its '
+    "rule asks for"
+)
+_WAITED_FOR = (
+    'other segments ask for this one ({}), and they see only segments that ask for none: write what "{}" shall ask for '
+    "without `segments`, or change those others first"
+)
 
 
 class Asked:

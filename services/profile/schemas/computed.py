@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from services.profile.domain.computed.definitions import LONGEST_WINDOW, AggregateName
 from shared.paging import TEXT
@@ -32,14 +32,18 @@ class ComputedFormula(BaseModel):
     name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=TEXT)]
     event: Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=TEXT)]
     aggregate: AggregateName = Field(
-        description="`sum`, `average`, `min` and `max` are of numbers, written or as text, up to the sixth decimal; "
+        description="`sum`, `average`, `min` and `max` are of numbers, written or as text (as `12.50` or `1e3`, "
+        "without other signs), up to the sixth decimal and to 10^21, below zero as well; "
         "`first`, `last` and `most_frequent` of texts up to 200 characters, numbers and truth values; `distinct` "
         "counts different texts, numbers and truth values. What is none of these does not count."
     )
     property: Annotated[
         str | None,
         StringConstraints(min_length=1, max_length=200, pattern=TEXT),
-        Field(description="Dotted path inside `properties`, such as `products.0.price`. Only a count has none."),
+        Field(
+            description="Dotted path inside `properties`, such as `products.0.price`: names, and places in lists, from "
+            "0. Where an object has the whole of it as one name (`price.usd`), that is taken. Only a count has none."
+        ),
     ] = None
     filter: Annotated[
         str | None,
@@ -53,6 +57,16 @@ class ComputedFormula(BaseModel):
         strict=True,
         description="Only the last so many days, today included, on the account's calendar; null: all time.",
     )
+
+    @field_validator("property")
+    @classmethod
+    def _property_of_names(cls, path: str | None) -> str | None:
+        if path is not None and any(not step or step != step.strip() for step in path.split(".")):
+            raise ValueError(
+                f"{path!r} has an empty name, or one with spaces around it: write names, with a dot between two, as "
+                "products.0.price"
+            )
+        return path
 
     @model_validator(mode="after")
     def _property_where_needed(self) -> Self:

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from services.profile.domain.preview import Estimate, estimate, holds
 from services.profile.domain.publication import Known
-from services.profile.domain.segments import asked
+from services.profile.domain.segments import asked, require_seen
 from services.profile.domain.segments import rule as compiled
 from services.profile.service.defined import Definitions
 from services.profile.service.publishing import TURN, usable
@@ -71,7 +71,9 @@ class Previewing:
         """
         rule = compiled(text)
         async with self.turn:
-            saved = asked(usable(await run(segments.rules)))
+            rules = usable(await run(segments.rules))
+            require_seen(None, rule, rules)
+            saved = asked(rules)
             preview = Preview(rule.cost, of=await run(sampling.total))
             at = self.clock()
             async for each in self._people(preview.of, run):

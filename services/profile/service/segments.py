@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row
 
 from services.profile import metrics
 from services.profile.domain.personas import Persona
+from services.profile.domain.segments import require_seen
 from services.profile.domain.segments import rule as compiled
 from services.profile.errors import PersonaChanged, SegmentNotFound, SegmentsTooCostly, TooManySegments
 from services.profile.service.background import room
-from services.profile.service.publishing import cost
+from services.profile.service.publishing import cost, usable
 from services.profile.store import counts, profiles, segments
 from shared.clock import Clock
 from shared.db import Work
@@ -34,14 +35,23 @@ class Segments:
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
+        self.marked: dict[tuple[str, datetime], datetime] = {}
+        """When we first saw that everybody was marked for a segment, as it was saved then."""
 
     async def save(self, segment_id: str, name: str, rule: str, work: Work) -> Row[Any]:
-        """Make or change a segment. It fills in the background.
+        """Make or change a segment. It fills in the background. One that was deleted is made anew, and counted anew;
+        who was not told of its end is still in it, until its new rule is asked about them.
 
         Raises RuleRefused, with line and column; TooManySegments and SegmentsTooCostly.
         """
-        steps = compiled(rule).cost
-        _check_room(segment_id, rule, steps, await segments.rules(work))
+        new = compiled(rule)
+        await segments.lock(work)
+        saved = await segments.rules(work)
+        _check_room(segment_id, rule, new.cost, saved)
+        if saved.get(segment_id) != rule:
+            require_seen(segment_id, new, usable(saved))
+        if await segments.ended(work, segment_id):
+            await counts.forget(work, segment_id)
         return await segments.save(work, segment_id, name, rule, self.clock())
 
     async def rules(self, work: Work) -> dict[str, str]:
@@ -88,18 +98,32 @@ class Segments:
         """Mark up to `limit` profiles for a segment that was saved, so that its rule is asked about them.
 
         How far it is stands in the segment's row: whoever calls next, in whichever process, goes on from there. Gives
-        how many were marked; 0 when nothing is left to fill.
+        how many were marked; 0 when nobody is left to mark.
         """
+        now = self.clock()
+        await self._end_filling(now, work)
         segment = await segments.filling(work)
         if segment is None:
             return 0
-        now = self.clock()
         some = await room(work, limit, now)
         chunk = await profiles.next_chunk(work, segment.filled_to and str(segment.filled_to), some)
         await profiles.mark(work, chunk, now)
-        await segments.filled(work, segment.id, chunk[-1] if chunk else None, more=len(chunk) == some)
+        await segments.filled_to(work, segment.id, chunk[-1] if len(chunk) == some else segments.EVERYBODY)
         metrics.FILLED.inc(len(chunk))
         return len(chunk)
+
+    async def _end_filling(self, now: datetime, work: Work) -> None:
+        """A segment is filled once nobody waits any more who was marked before we saw that everybody was: whoever was
+        marked for it has been published by then.
+        """
+        seen = {
+            (each.id, each.saved_at): self.marked.get((each.id, each.saved_at), now)
+            for each in await segments.marked(work)
+        }
+        for (segment_id, _), since in seen.items():
+            if not await profiles.older(work, since, now):
+                await segments.filled(work, segment_id)
+        self.marked = seen
 
     async def empty(self, limit: int, work: Work) -> int:
         """Mark up to `limit` members of a segment that was deleted; forget it when nobody is in it. Gives how many."""

@@ -5,8 +5,8 @@ order of their keys, and the locks are taken in one order by all, so that two wa
 deadlock:
 
 1. stream_offset and event_seen: which records a batch applies.
-2. The row of a definition, a segment, a proposal: whoever defines, fills or decides. Who only works through them takes
-   one that is free.
+2. Advisory: `segments`, of who saves one. The row of a definition, a segment, a proposal: whoever defines, fills or
+   decides. Who only works through them takes one that is free.
 3. Advisory: `ruling`, and after it `computed`. Batches share both, publishers and readers of computed traits the
    second; who rules, or defines, shows and deletes what is computed, is alone with it. Nobody waits for being alone
    who holds anything of what follows.

@@ -115,6 +115,9 @@ CLEAR = text("""
 """)
 BACKLOG = text("SELECT count(*), min(marked_at) FROM mark")
 WAITING = text("SELECT count(*) FROM (SELECT FROM mark WHERE marked_at <= :now LIMIT :most) AS marked")
+OLDER = text("""
+    SELECT EXISTS (SELECT FROM mark WHERE marked_at <= :than OR (marked_at > :now AND NOT patient))
+""")
 BY_IDENTIFIER = text("""
     SELECT profile.profile_id, CASE WHEN mark.patient THEN identifier.joined ELSE profile.version END,
         identifier.joined,
@@ -239,6 +242,14 @@ async def waiting(work: Work, most: int, now: datetime) -> int:
     """How many could be published `now`; those past `most` are not counted."""
     counted: int = (await work.execute(WAITING, {"most": most, "now": now})).scalar_one()
     return counted
+
+
+async def older(work: Work, than: datetime, now: datetime) -> bool:
+    """Whether anybody who was marked up to that moment waits to be published. Who was marked by a fast clock may be
+    one of them: so they count, too.
+    """
+    found: bool = (await work.execute(OLDER, {"than": than, "now": now})).scalar_one()
+    return found
 
 
 async def backlog(work: Work) -> tuple[int, datetime | None]:

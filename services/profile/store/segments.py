@@ -10,8 +10,12 @@ from typing import Any, NamedTuple
 from sqlalchemy import Row, text
 
 from services.profile.domain.publication import Entered, Publication
+from services.profile.store import locks
 from shared.db import Work
 from shared.events import Signalled, encode
+
+EVERYBODY = "ffffffff-ffff-ffff-ffff-ffffffffffff"
+"""The profile up to which everybody is marked. No profile has this id."""
 
 ALL = text("SELECT * FROM segment WHERE deleted_at IS NULL ORDER BY id")
 FIND = text("SELECT * FROM segment WHERE id = :id AND deleted_at IS NULL")
@@ -37,8 +41,13 @@ MEMBERS = text("""
     ORDER BY profile_id LIMIT :limit
 """)
 FILLING = text("""
-    SELECT id, filled_to FROM segment WHERE filling AND deleted_at IS NULL
+    SELECT id, filled_to FROM segment
+    WHERE filling AND deleted_at IS NULL AND filled_to IS DISTINCT FROM CAST(:everybody AS uuid)
     ORDER BY id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
+""")
+MARKED = text("""
+    SELECT id, saved_at FROM segment WHERE filling AND deleted_at IS NULL AND filled_to = CAST(:everybody AS uuid)
+    ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
 """)
 DELETE = text("UPDATE segment SET deleted_at = :now WHERE id = :id AND deleted_at IS NULL RETURNING id")
 EMPTYING = text("""
@@ -54,7 +63,9 @@ UNMARKED = text("""
     ORDER BY profile_id LIMIT :limit
 """)
 FORGET = text("DELETE FROM segment WHERE id = :id AND deleted_at <= :before")
-FILLED = text("UPDATE segment SET filled_to = CAST(:to AS uuid), filling = :filling WHERE id = :id")
+ENDED = text("SELECT id FROM segment WHERE id = :id AND deleted_at IS NOT NULL FOR UPDATE")
+FILLED_TO = text("UPDATE segment SET filled_to = CAST(:to AS uuid) WHERE id = :id")
+FILLED = text("UPDATE segment SET filling = false, filled_to = NULL WHERE id = :id")
 LEAVE = text("""
     DELETE FROM segment_member
     USING unnest(CAST(:ids AS uuid[]), CAST(:segments AS text[])) AS old (profile_id, segment_id)
@@ -80,6 +91,11 @@ DROP_SIGNALS = text("""
 """)
 
 
+async def lock(work: Work) -> None:
+    """Be the only one who saves segments until this transaction ends: what each may ask for depends on the others."""
+    await locks.alone(work, "segments")
+
+
 async def rules(work: Work) -> dict[str, str]:
     """The text of every segment's rule."""
     return {row.id: row.rule for row in (await work.execute(ALL)).all()}
@@ -100,18 +116,33 @@ async def save(work: Work, segment_id: str, name: str, rule: str, now: datetime)
 
 
 async def filling(work: Work) -> Row[Any] | None:
-    """A segment that is being filled, locked, with the last profile that was marked for it."""
-    return (await work.execute(FILLING)).one_or_none()
+    """A segment for which somebody is still to be marked, locked, with the last profile that was."""
+    return (await work.execute(FILLING, {"everybody": EVERYBODY})).one_or_none()
 
 
-async def filled(work: Work, segment_id: str, to: str | None, *, more: bool) -> None:
-    """The segment has been filled up to a profile; whether there is `more` to do."""
-    await work.execute(FILLED, {"id": segment_id, "to": to, "filling": more})
+async def marked(work: Work) -> Sequence[Row[Any]]:
+    """The segments for which everybody was marked and that still fill, locked; those that nobody else has."""
+    return (await work.execute(MARKED, {"everybody": EVERYBODY})).all()
+
+
+async def filled_to(work: Work, segment_id: str, to: str) -> None:
+    """Profiles have been marked for the segment up to this one, or EVERYBODY."""
+    await work.execute(FILLED_TO, {"id": segment_id, "to": to})
+
+
+async def filled(work: Work, segment_id: str) -> None:
+    """Nothing is left to fill of the segment."""
+    await work.execute(FILLED, {"id": segment_id})
 
 
 async def delete(work: Work, segment_id: str, now: datetime) -> bool:
     """Let nobody see a segment any more; give whether there was one."""
     return (await work.execute(DELETE, {"id": segment_id, "now": now})).one_or_none() is not None
+
+
+async def ended(work: Work, segment_id: str) -> bool:
+    """Whether there was a segment of this id that was deleted and is not forgotten yet; locked, if so."""
+    return (await work.execute(ENDED, {"id": segment_id})).one_or_none() is not None
 
 
 async def emptying(work: Work, before: datetime) -> str | None:

@@ -7,6 +7,7 @@ sums are exact and order-free.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta, tzinfo
@@ -131,8 +132,14 @@ def micros(*candidates: object) -> int:
     return 0
 
 
+_NUMBER = re.compile(r"\s*[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*")
+"""A text that is a number to everybody. Python takes `1_000`, and the digits of all scripts, too."""
+
+
 def _amount(candidate: object) -> Decimal | None:
     if isinstance(candidate, bool) or not isinstance(candidate, int | float | str):
+        return None
+    if isinstance(candidate, str) and not _NUMBER.fullmatch(candidate):
         return None
     try:
         amount = Decimal(str(candidate))

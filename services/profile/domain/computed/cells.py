@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -22,6 +23,12 @@ Cell = Any
 
 LONGEST = 200
 """Characters of a text that is kept as a value. A longer one is no word that anybody would compare with."""
+
+
+LARGEST = Decimal(10) ** 21
+"""Of a number, up or down: moments count, too, in nanoseconds even. All six decimals of it are still exact (Decimal
+calculates with 28 digits), and so is its cell: whole numbers of any size are stored as they are.
+"""
 
 
 class Happened(Protocol):
@@ -86,8 +93,12 @@ def _said(event: Happened, value: Any) -> Word | None:
     return None if kept is None else Word(event.at, event.touchpoint_id, event.source, kept)
 
 
-def _amount(_: Happened, value: Any) -> tuple[int, int] | None:
-    amount = micros(value)
+def _micros(_: Happened, value: Any) -> int | None:
+    return micros(value, LARGEST)
+
+
+def _amount(event: Happened, value: Any) -> tuple[int, int] | None:
+    amount = _micros(event, value)
     return None if amount is None else (amount, 1)
 
 
@@ -119,12 +130,8 @@ _PLAIN = {
     "count": Aggregate(dict[int, int], lambda *_: 1, sum, lambda cells: Answer(sum(cells))),
     "sum": Aggregate(_AMOUNTS, _amount, _summed, lambda cells: _number(_summed(cells)[0])),
     "average": Aggregate(_AMOUNTS, _amount, _summed, _average),
-    "min": Aggregate(
-        dict[int, int], lambda _, value: micros(value), min, lambda cells: _number(min(cells, default=None))
-    ),
-    "max": Aggregate(
-        dict[int, int], lambda _, value: micros(value), max, lambda cells: _number(max(cells, default=None))
-    ),
+    "min": Aggregate(dict[int, int], _micros, min, lambda cells: _number(min(cells, default=None))),
+    "max": Aggregate(dict[int, int], _micros, max, lambda cells: _number(max(cells, default=None))),
     "first": Aggregate(_SAYINGS, _said, _first, lambda cells: Answer(_first(cells).value if cells else None)),
     "last": Aggregate(_SAYINGS, _said, _last, lambda cells: Answer(_last(cells).value if cells else None)),
 }

@@ -13,7 +13,7 @@ import msgspec
 from services.profile.domain.computed import cells
 from services.profile.domain.computed.cells import Aggregate
 from shared.identifiers import Identifier
-from shared.rules import EVENT_VARIABLES, Rule, RuleRefused, compile_rule
+from shared.rules import EVENT_VARIABLES, Rule, RuleRefused, compile_rule, require_sound
 
 CORE = frozenset(
     {
@@ -86,8 +86,11 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return 1 if self.formula.window_days is None else self.formula.window_days + 2
 
     def value_in(self, properties: Mapping[str, Any]) -> Any:
-        """What stands at its property; None where nothing does."""
-        found: Any = properties
+        """What stands at its property, under the whole of it as one key, or else at the path; None: nothing does."""
+        found: Any = properties.get(self.formula.property) if self.formula.property is not None else None
+        if found is not None:
+            return found
+        found = properties
         for step in self.path:
             if isinstance(found, Mapping):
                 found = found.get(step)
@@ -135,15 +138,22 @@ def first_day(window_days: int | None, now: datetime, zone: tzinfo) -> int | Non
 
 
 @lru_cache(maxsize=1024)
-def filter_rule(text: str) -> Rule:
-    """A filter. Raises RuleRefused, which tells line and column."""
+def saved_filter(text: str) -> Rule:
+    """The filter of a definition that somebody saved. Raises RuleRefused, which tells line and column."""
     return compile_rule(text, variables=EVENT_VARIABLES, path="filter")
+
+
+def filter_rule(text: str) -> Rule:
+    """A filter that is to be saved: one that can hold for some event. Raises RuleRefused."""
+    new = saved_filter(text)
+    require_sound(new, path="filter")
+    return new
 
 
 @lru_cache(maxsize=1024)
 def usable_filter(text: str) -> Rule | None:
     """A saved filter, or None where this version of us no longer takes it: then it holds for nothing."""
     try:
-        return filter_rule(text)
+        return saved_filter(text)
     except RuleRefused:
         return None
