@@ -261,6 +261,8 @@ async def test_a_ruling_that_was_made_meanwhile_holds(own: World) -> None:
 
 # --- where the log no longer reaches back ----------------------------------------------------------------------------
 
+AS_FAR = ", as far as it reaches back; what it no longer tells is as it was"
+
 LATER = (
     page("20", 200, anonymous="tablet"),
     identify("21", 210, user="ayse", anonymous="phone", traits={"plan": "free"}),
@@ -277,6 +279,7 @@ async def test_what_the_log_no_longer_tells_is_kept_and_said(own: World, capsys:
     told = report(capsys)
     assert any(line.startswith("The log no longer reaches back: it begins at 2026-03-01") for line in told), told
     assert any("touchpoints of 5 identifiers" in line for line in told), told
+    assert f"Equal: what is served is what the log says{AS_FAR}. Nothing was changed" in told
     assert await own.facts() == served
 
     await own.run(
@@ -294,8 +297,33 @@ async def test_one_person_keeps_what_the_log_no_longer_tells(own: World, capsys:
     served = await own.facts()
     await own.run("DELETE FROM timeline WHERE touchpoint_id = '21'")
     assert await own.rebuild(person=AYSE) == EQUAL
-    assert any(line.startswith("The log no longer reaches back") for line in report(capsys))
+    told = report(capsys)
+    assert any(line.startswith("The log no longer reaches back") for line in told), told
+    assert f"Replaced by what the log says{AS_FAR}" in told
     assert await own.facts() == served
+    assert await own.rebuild(person=AYSE, dry_run=True) == EQUAL
+    assert f"Equal: what is served of this person is what the log says{AS_FAR}" in report(capsys)
+
+
+async def test_of_whom_nobody_knows_it_is_said_that_nobody_does(
+    small: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for ghost in (Identifier("user_id", "ghost"), Identifier("user_id", "null")):
+        for dry_run in (True, False):
+            report(capsys)
+            assert await small.rebuild(person=ghost, dry_run=dry_run) == REFUSED
+            told = report(capsys)
+            assert told[-1].startswith("nobody is known by that name"), told
+            assert not any("qual" in line for line in told), told
+
+
+async def test_a_revert_or_a_forget_to_try_out_is_none(small: World) -> None:
+    await small.run("DELETE FROM fragment WHERE value = 'desk'")
+    assert await small.rebuild() == EQUAL
+    served, before = await small.facts(), await small.facts("profile_before")
+    assert await small.rebuild(revert=True, dry_run=True) == REFUSED
+    assert await small.rebuild(forget=True, dry_run=True) == REFUSED
+    assert (await small.facts(), await small.facts("profile_before")) == (served, before)
 
 
 async def test_a_revert_whose_touchpoints_are_gone_is_refused(own: World, capsys: pytest.CaptureFixture[str]) -> None:

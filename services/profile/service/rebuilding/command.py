@@ -41,6 +41,22 @@ class Order:
     forget: bool = False
     show: bool = False
 
+    def check(self) -> None:
+        """Raises RebuildRefused where not all of what is asked for can be done: then nothing is."""
+        tasks = {"--person": self.person is not None, "--revert": self.revert, "--forget": self.forget}
+        chosen = [name for name, asked in tasks.items() if asked]
+        if len(chosen) > 1:
+            raise RebuildRefused(f"{' and '.join(chosen)} are different things: ask for one of them")
+        if self.afresh and chosen:
+            raise RebuildRefused(
+                f"--afresh begins the rebuild of everybody again, and {chosen[0]} is none: leave out one of them"
+            )
+        if self.dry_run and (self.revert or self.forget):
+            raise RebuildRefused(
+                f"--dry-run compares with the log, and {chosen[0]} does not: without {chosen[0]} it says whether what "
+                f"is served now is what the log says; without --dry-run {chosen[0]} is carried out"
+            )
+
 
 class Preparing(Protocol):
     """Makes what a batch needs before it is absorbed."""
@@ -57,6 +73,7 @@ async def carried_out(
     """The exit code. `migrations`: of this service; `keeper` gives who makes partitions in a database."""
     screen = Screen(show=order.show)
     try:
+        order.check()
         async with _Opening(settings, migrations, keeper, clock).steps(screen) as (steps, person):
             return await _done(order, steps, person)
     except (RebuildRefused, OffsetOutOfRange) as error:
@@ -73,8 +90,6 @@ async def carried_out(
 
 
 async def _done(order: Order, steps: Steps, person: Person) -> int:
-    if sum((order.revert, order.forget, order.person is not None)) > 1:
-        raise RebuildRefused("--person, --revert and --forget are three different things: ask for one of them")
     if order.revert:
         return await steps.revert()
     if order.forget:

@@ -83,6 +83,11 @@ class Person:
             await definitions.stop_filling(work)
             stop = await self._absorbed(work)
             heard.life.update(await self._gather(heard.stop, stop, heard.people, made))
+            if not heard.life and not await persons.known(work, heard.people):
+                raise RebuildRefused(
+                    "nobody is known by that name, neither in what is served nor in the log: is it written as the view "
+                    "shows it (GET /v1/profiles/kind:value)?"
+                )
             trial = await work.begin_nested()
             found = await self._replaced(work, heard)
             if dry_run or equal(found.differences):
