@@ -80,7 +80,7 @@ class Proposals:
     async def accept(self, id: str, who: str, why: str, work: Work) -> Proposal:
         """Merge the two, unless they are one by now anyway: again, where they were accepted and taken apart since.
 
-        Raises ProposalNotFound and ProposalDecided, and what else `Rulings.rule` raises: then the proposal is as it was.
+        Raises ProposalNotFound, ProposalDecided and what else `Rulings.rule` raises: then the proposal is as it was.
         """
         proposal = await self.get(id, work, lock=True)
         if proposal.status != "accepted":
