@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from services.profile.domain.rebuilt import is_cut
+from services.profile.domain.rebuilt import is_cut, is_repetition
 from services.profile.service.rebuilding import following, whole
 from services.profile.service.rebuilding.steps import DIFFERENT, EQUAL, REFUSED
 from services.profile.store.fragments import decoded
@@ -354,6 +354,45 @@ async def test_what_was_too_old_when_it_came_is_left_out_and_nothing_that_was_no
     assert any("  1 could not be read" in line for line in told), told
 
 
+async def test_what_was_sent_twice_is_counted_as_repeated(servers: Servers, capsys: pytest.CaptureFixture[str]) -> None:
+    """At once or later, of everybody or of one: each record but the first of its name."""
+    async with world(servers) as own:
+        await own.service.tell(*LIFE, *LIFE, key="together")
+        await own.settled()
+        await own.service.tell(*LIFE[:2], key="later")
+        await own.settled()
+        ayse = [each for each in LIFE if each.id in ("1", "2", "3", "4", "5", "6", "7")]
+        report(capsys)
+        assert await own.rebuild(dry_run=True) == EQUAL
+        assert f"{2 * len(LIFE) + 2} records read: {len(LIFE)} touchpoints, {len(LIFE) + 2} repeated" in report(capsys)
+        assert await own.rebuild(person=AYSE, dry_run=True) == EQUAL
+        told = report(capsys)
+        assert any(line.endswith(f": {len(ayse)} touchpoints, {len(ayse) + 2} repeated") for line in told), told
+
+
+async def test_a_name_that_two_people_share_counts_for_whom_it_counted(
+    own: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One source gave one message id twice, and the log no longer has the first."""
+    await own.tell(page("shared", 80, user="ayse"))
+    await own.cut()
+    own.service.hands.now += timedelta(days=1)
+    second = page("shared", 1_500, user="zeynep", received_at=own.service.hands.now)
+    await own.tell(*LATER, second, page("24", 1_510, user="zeynep"))
+    served = await own.facts()
+    assert [row[3] for row in served["timeline"] if "zeynep" in row] == ["22", "24"]
+    zeynep = Identifier("user_id", "zeynep")
+    assert await own.rebuild(person=zeynep, dry_run=True) == EQUAL
+    assert await own.rebuild(dry_run=True) == EQUAL, report(capsys)
+
+    await own.run("UPDATE fragment SET state = '{}' WHERE value = 'zeynep'")
+    assert await own.rebuild(person=zeynep) == EQUAL
+    assert await own.facts() == served
+    await own.run("UPDATE fragment SET state = '{}' WHERE value = 'zeynep'")
+    assert await own.rebuild() == EQUAL
+    assert await own.facts() == served
+
+
 @pytest.mark.parametrize(
     ("firsts", "live", "log", "cut"),
     [
@@ -368,6 +407,13 @@ def test_a_log_that_begins_later_than_what_is_known_is_cut(
     firsts: dict[int, int], live: datetime | None, log: datetime | None, cut: bool
 ) -> None:
     assert is_cut(firsts, live, log) == cut
+
+
+def test_clocks_that_are_apart_make_no_repetition() -> None:
+    assert not is_repetition(after(60), None)
+    assert not is_repetition(after(60), after(61))
+    assert not is_repetition(after(60), after(56)), "who absorbs is behind who receives"
+    assert is_repetition(after(60), after(50))
 
 
 # --- one person ------------------------------------------------------------------------------------------------------

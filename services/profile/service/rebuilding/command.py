@@ -16,6 +16,7 @@ from services.profile.errors import RebuildRefused
 from services.profile.service.absorbing import Profiles
 from services.profile.service.rebuilding.bar import Screen
 from services.profile.service.rebuilding.person import Person
+from services.profile.service.rebuilding.repeated import lost_records, without_repetitions
 from services.profile.service.rebuilding.steps import REFUSED, Steps
 from services.profile.service.rebuilding.whole import Rebuilding
 from services.profile.settings import SERVICE, Settings
@@ -142,10 +143,15 @@ class _Opening:
         await asyncio.to_thread(db.migrate, chosen, self.migrations)
         async with Database.open(chosen, longest=None) as beside:
             keeper = self.keeper(self.settings, beside, self.clock)
+            is_cut = await lost_records(past)
 
             async def absorb(batch: Sequence[Touchpoint], work: Work) -> None:
-                await keeper.prepare(batch)
-                await self.profiles.absorb(batch, work)
+                if is_cut:
+                    async with database.begin() as live:
+                        batch = await without_repetitions(batch, live)
+                if batch:
+                    await keeper.prepare(batch)
+                    await self.profiles.absorb(batch, work)
 
             yield Rebuilding(
                 live=self.settings.database.db_schema,
