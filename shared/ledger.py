@@ -60,6 +60,7 @@ REMEMBER = text("""
     INSERT INTO event_seen (key, seen_at) SELECT unnest(CAST(:keys AS bytea[])), :now
     ON CONFLICT DO NOTHING RETURNING key
 """)
+SEEN = text("SELECT key, seen_at FROM event_seen WHERE key = ANY(CAST(:keys AS bytea[]))")
 FORGET = text("""
     DELETE FROM event_seen
     WHERE ctid = ANY (ARRAY(SELECT ctid FROM event_seen WHERE seen_at < :before LIMIT :most))
@@ -127,6 +128,12 @@ async def remember(work: Work, keys: Sequence[bytes], now: datetime) -> set[byte
     if not keys:
         return set()
     return set((await work.execute(REMEMBER, {"keys": sorted(set(keys)), "now": now})).scalars().all())
+
+
+async def seen_at(work: Work, keys: Sequence[bytes]) -> dict[bytes, datetime]:
+    """When those of these events were seen that are remembered."""
+    rows = await work.execute(SEEN, {"keys": sorted(set(keys))})
+    return {row.key: row.seen_at for row in rows}
 
 
 async def forget(work: Work, before: datetime, *, most: int = FORGOTTEN_AT_ONCE) -> bool:

@@ -9,10 +9,11 @@ it is read again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import Any, NamedTuple, Self
 
 import msgspec
@@ -113,7 +114,9 @@ class Past:
 
 @dataclass
 class Tally:
-    """What a replay has met. `too_old`: what was put aside when it came. `since`: when the first was received."""
+    """What a replay has met. `repeated`: records of an event that had been met before. `too_old`: what was put aside
+    when it came. `since`: when the first was received.
+    """
 
     read: int = 0
     fresh: int = 0
@@ -133,8 +136,15 @@ class Sieve:
         self.tally = tally
 
     def named(self, records: Sequence[ConsumerRecord]) -> dict[bytes, CloudEvent]:
-        """The events by what names them for ever, in the order of the log."""
+        """The events by what names them for ever, in the order of the log. Repetitions among them are counted."""
         found: dict[bytes, CloudEvent] = {}
+        for key, event in self.usable(records):
+            self.tally.repeated += key in found
+            found.setdefault(key, event)
+        return found
+
+    def usable(self, records: Sequence[ConsumerRecord]) -> Iterator[tuple[bytes, CloudEvent]]:
+        """Each record's event with what names it for ever, in the order of the log."""
         for record in records:
             event = self.past.decoded(record)
             self.tally.read += 1
@@ -143,9 +153,8 @@ class Sieve:
             elif self._was_too_old(event, record):
                 self.tally.too_old += 1
             else:
-                found.setdefault(ledger.key(event), event)
                 self._note(event)
-        return found
+                yield ledger.key(event), event
 
     def _note(self, event: CloudEvent) -> None:
         if isinstance(event, Touchpoint):
@@ -250,10 +259,12 @@ class Replay:
 async def gathered(
     past: Past, sieve: Sieve, start: Offsets, stop: Offsets, wanted: Callable[[Any], bool]
 ) -> dict[bytes, Any]:
-    """All events between two positions that are `wanted`, each once."""
+    """All events between two positions that are `wanted`, each once: the first that is read."""
     found: dict[bytes, Any] = {}
     async for records in past.read(start, stop):
-        for some in records.values():
-            named = sieve.named(some)
-            found |= {key: event for key, event in named.items() if key not in found and wanted(event)}
+        for key, event in chain.from_iterable(sieve.usable(some) for some in records.values()):
+            if key in found:
+                sieve.tally.repeated += 1
+            elif wanted(event):
+                found[key] = event
     return found

@@ -45,8 +45,9 @@ def migrate() -> None:
 @main.command()
 def relink(identifiers: list[str]) -> None:
     """Decide anew whose these are (kind:value), after a limit or a blocked value was changed in the settings."""
+    named = [normal(_identifier(each, "IDENTIFIERS")) for each in identifiers]
     settings = Settings()  # from the environment
-    asyncio.run(_relink(settings, [normal(Identifier.parse(each)) for each in identifiers]))
+    asyncio.run(_relink(settings, named))
 
 
 async def _relink(settings: Settings, identifiers: list[Identifier]) -> None:
@@ -59,7 +60,7 @@ async def _relink(settings: Settings, identifiers: list[Identifier]) -> None:
 def rebuild(
     *,
     person: Annotated[str | None, Option(help="Only this person (kind:value), for good; absorbing waits.")] = None,
-    dry_run: Annotated[bool, Option("--dry-run", help="Compare, and change nothing.")] = False,
+    dry_run: Annotated[bool, Option("--dry-run", help="Compare with the log, and change nothing.")] = False,
     afresh: Annotated[bool, Option("--afresh", help="From the log's first record, whatever was begun before.")] = False,
     revert: Annotated[bool, Option("--revert", help="Put back what was there before the last rebuild.")] = False,
     forget: Annotated[bool, Option("--forget", help="Drop what was there before the last rebuild.")] = False,
@@ -71,14 +72,15 @@ def rebuild(
     short step; what was there is kept until --forget. Where a rebuild is stopped or
     killed, the same command goes on. What the log no longer tells is kept.
 
-    Exit code 0: what is served is what the log says. 1: it is not, and --dry-run
-    left it so. 2: this can't be done as asked.
+    Exit code 0: what is served is what the log says, as far as it reaches back.
+    1: it is not, and --dry-run left it so. 2: this can't be done as asked.
     """
     # Only here: what a terminal needs would lie in the memory of every process that answers requests.
     from services.profile.service.rebuilding.command import Order, carried_out  # noqa: PLC0415
 
     order = Order(
-        person=_identifier(person) if person else None,
+        # Text that is empty is a variable that was not set: it must not become a rebuild of everybody.
+        person=None if person is None else _identifier(person, "--person"),
         dry_run=dry_run,
         afresh=afresh,
         revert=revert,
@@ -88,12 +90,12 @@ def rebuild(
     sys.exit(asyncio.run(carried_out(order, Settings(), MIGRATIONS, timekeeper)))
 
 
-def _identifier(text: str) -> Identifier:
-    """Raises BadParameter where it is none."""
+def _identifier(text: str, where: str) -> Identifier:
+    """Raises BadParameter, which names the option or argument `where` it stood, for what is none."""
     try:
         return Identifier.parse(text)
     except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
+        raise typer.BadParameter(str(error), param_hint=where) from error
 
 
 def timekeeper(settings: Settings, database: Database, clock: Clock) -> Timekeeper:
@@ -105,13 +107,21 @@ def _rulings(settings: Settings, clock: Clock) -> Rulings:
     return Rulings(Profiles(limits=settings.limits, zone=settings.time_zone, clock=clock), clock)
 
 
+def _likelihood(value: float) -> float:
+    """Raises BadParameter outside of [.5, 1): the weights of evidence have no end, so that nothing is certain."""
+    if not 0.5 <= value < 1:
+        raise typer.BadParameter(f"a probability from 0.5 up to, but without, 1, such as 0.999; got {value:g}")
+    return value
+
+
 @main.command()
 def duplicates(
     *,
     at_least: Annotated[
-        float, Option(min=0.5, max=1, help="How likely two profiles must be one person's to be proposed.")
+        float,
+        Option(callback=_likelihood, help="How likely two profiles must be one person's to be proposed: .5 to .999..."),
     ] = 0.99,
-    limit: Annotated[int, Option(min=1, help="How many to propose at most: the likeliest.")] = 10_000,
+    limit: Annotated[int, Option(min=1, max=1_000_000, help="How many to propose at most: the likeliest.")] = 10_000,
     dry_run: Annotated[bool, Option("--dry-run", help="Only show what would be proposed.")] = False,
 ) -> None:
     """Look for profiles that are likely one person's, and propose them to people, who accept or refuse."""

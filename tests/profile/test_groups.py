@@ -6,15 +6,17 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.profile.domain import groups as groups_domain
 from services.profile.domain.fragment import Fragment, fold, fragment
 from services.profile.domain.graph import standings
-from services.profile.domain.groups import KEPT, MOST, Group, described, fold_group
+from services.profile.domain.groups import KEPT, MOST, SHOWN, Group, described, fold_group, present
 from services.profile.domain.identity import profile_id
 from services.profile.domain.publication import Known, Publication, published
 from services.profile.domain.segments import asked, rule
@@ -116,17 +118,32 @@ def test_only_a_group_call_joins_and_only_the_event_leaves() -> None:
     assert groups(came(1), screen) == {"acme": after(1)}
 
 
-def test_a_thousand_groups_are_bounded_whatever_comes_first() -> None:
-    life = [came(number, f"g-{number:04}") for number in range(1000)]
-    life += [went(2000 + number, f"g-{number:04}") for number in range(0, 1000, 10)]
+def test_groups_that_were_left_take_nobody_s_place() -> None:
+    left = [(came(number, f"x-a{number:03}"), went(100 + number, f"x-a{number:03}")) for number in range(2 * SHOWN)]
+    life = [word for pair in left for word in pair]
+    assert groups(*life, came(500, "xzzz")) == {"xzzz": after(500)}
+    assert groups(came(500, "xzzz"), *reversed(life)) == {"xzzz": after(500)}
+
+
+def test_of_more_groups_than_are_shown_the_first_by_id_are() -> None:
+    life = [came(number, f"g-{number:03}") for number in range(SHOWN + 10)]
+    assert list(groups(*life)) == [f"g-{number:03}" for number in range(SHOWN)]
+    life += [went(500, "g-000"), went(500, "g-007")]
+    assert list(groups(*life)) == [f"g-{number:03}" for number in range(1, SHOWN + 2) if number != 7]
+
+
+def test_thousands_of_groups_are_bounded_whatever_comes_first() -> None:
+    life = [came(number, f"g-{number:04}") for number in range(3 * MOST)]
+    life += [went(5000 + number, f"g-{number:04}") for number in range(0, 3 * MOST, 10)]
     expected = [f"g-{number:04}" for number in range(MOST) if number % 10]
-    for seed in range(5):
+    for seed in range(3):
         Random(seed).shuffle(life)
         parts = [fold(fragment(each, UTC) for each in life[part::7]) for part in range(7)]
         folded = fold(parts)
         assert len(folded.groups) == MOST
         assert [each for each, stay in folded.groups.items() if stay.since] == expected
-        assert len(msgspec.json.encode(folded)) < 50_000
+        assert list(present(folded.groups)) == expected[:SHOWN]
+        assert len(msgspec.json.encode(folded)) < 250_000
 
 
 def test_however_often_it_is_said_it_stays_small() -> None:
@@ -202,6 +219,27 @@ def lives(draw: st.DrawFn) -> list[Touchpoint]:
         else:
             life.append(departed(group, **word))
     return life
+
+
+@settings(max_examples=150, deadline=None)
+@given(lives(), st.randoms(use_true_random=False), st.integers(1, 6))
+def test_where_few_groups_fit_the_first_by_id_are_as_if_there_were_no_others(
+    life: list[Touchpoint], random: Random, parts: int
+) -> None:
+    """What is left out, in any order and any split, changes nothing about what is kept and shown."""
+    few = 2
+    first = sorted({id for each in life for id in groups_domain.stated(each)})[:few]
+    concerned = [each for each in life if groups_domain.stated(each).keys() & set(first)]
+    with patch.object(groups_domain, "MOST", few), patch.object(groups_domain, "SHOWN", 1):
+        random.shuffle(life)
+        folded = _folded([fold(fragment(each, UTC) for each in life[part::parts]) for part in range(parts)], random)
+        assert msgspec.json.encode(folded.groups) == msgspec.json.encode(fold(_parts(concerned)).groups)
+        inside = sorted(oracle.groups(concerned, KEPT).items())
+        assert list(present(folded.groups).items()) == inside[:1]
+
+
+def _parts(life: Iterable[Touchpoint]) -> list[Fragment]:
+    return [fragment(each, UTC) for each in life]
 
 
 @settings(max_examples=150, deadline=None)

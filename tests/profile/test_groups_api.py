@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.profile.domain.groups import KEPT, MOST
+from services.profile.domain.groups import KEPT, SHOWN
 from services.profile.service.groups import Groups
 from shared.db import Database
 from shared.events import Touchpoint, View
@@ -287,11 +287,24 @@ async def test_somebody_in_a_thousand_groups_is_shown_in_a_hundred(database: Dat
     Random(3).shuffle(life)
     await happened(database, *(life[part::4] for part in range(4)))
     views = await published(database)
-    assert [each.id for each in views[id_of("user_id:u")].groups] == [f"g-{number:04}" for number in range(MOST)]
+    assert [each.id for each in views[id_of("user_id:u")].groups] == [f"g-{number:04}" for number in range(SHOWN)]
     (counted,) = await rows(database, "SELECT count(*) FROM group_member")
-    assert counted[0] == MOST
+    assert counted[0] == SHOWN
     (counted,) = await rows(database, "SELECT count(*) FROM group_fragment")
     assert counted[0] == 1000, "of the groups themselves, nothing is left out"
+
+
+async def test_groups_that_were_left_take_nobody_s_place(service: Service) -> None:
+    names = [f"gl-{number:03}" for number in range(SHOWN)]
+    stay = await service.shows(
+        "user_id:gl", *(joined(name, user="gl", at=after(1), id=f"gl-in-{name}") for name in names)
+    )
+    assert [each["id"] for each in stay["groups"]] == names
+    await service.tell(*(departed(name, user="gl", at=after(2), id=f"gl-out-{name}") for name in names))
+    await service.tell(joined("gl-xzzz", user="gl", at=after(3), id="gl-last"))
+    await service.becomes("user_id:gl", "groups", _shown("gl-xzzz", 3))
+    assert (await get(service, "groups/gl-xzzz"))["members"] == 1
+    assert (await get(service, f"groups/{names[0]}"))["members"] == 0
 
 
 async def test_a_group_of_thousands_is_absorbed_in_bulk_and_paged_by_its_index(database: Database) -> None:

@@ -87,6 +87,25 @@ async def test_a_proposal_that_is_accepted_makes_one_person_and_unmerge_takes_it
     assert await proposed(service, one, other) is None, "it was decided, and ruled otherwise since"
 
 
+async def test_two_who_were_taken_apart_are_merged_again_by_accepting_once_more(service: Service) -> None:
+    one, other = await twice(service, "ag")
+    await look(service)
+    found = await proposed(service, one, other)
+    assert found is not None
+    assert (await decide(service, found, "accept", "at first")).status_code == 200
+    body = {"identifier": other, "from": one, "why": "a mistake"}
+    assert (await service.send("POST", "/v1/identities/unmerge", json=body)).status_code == 200
+    assert (await service.view(one))["profile_id"] != (await service.view(other))["profile_id"]
+
+    again = await decide(service, found, "accept", "no mistake")
+    assert (again.status_code, again.json()["status"], again.json()["why"]) == (200, "accepted", "no mistake")
+    assert (await service.view(one))["profile_id"] == (await service.view(other))["profile_id"]
+    assert (await decide(service, found, "accept", "once more")).json() == again.json()
+    whole = (await service.send("GET", "/v1/identities/rulings")).json()["rulings"]
+    ruled = [(each["ruling"], each["why"]) for each in whole if {each["identifier"], each["other"]} == {one, other}]
+    assert ruled == [("merge", "no mistake"), ("split", "a mistake"), ("merge", "at first")]
+
+
 async def test_what_was_refused_is_not_proposed_again(service: Service) -> None:
     one, other = await twice(service, "re")
     await look(service)

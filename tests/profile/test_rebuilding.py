@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from services.profile.domain.rebuilt import is_cut
+from services.profile.domain.rebuilt import is_cut, is_repetition
 from services.profile.service.rebuilding import following, whole
 from services.profile.service.rebuilding.steps import DIFFERENT, EQUAL, REFUSED
 from services.profile.store.fragments import decoded
@@ -261,6 +261,8 @@ async def test_a_ruling_that_was_made_meanwhile_holds(own: World) -> None:
 
 # --- where the log no longer reaches back ----------------------------------------------------------------------------
 
+AS_FAR = ", as far as it reaches back; what it no longer tells is as it was"
+
 LATER = (
     page("20", 200, anonymous="tablet"),
     identify("21", 210, user="ayse", anonymous="phone", traits={"plan": "free"}),
@@ -277,6 +279,7 @@ async def test_what_the_log_no_longer_tells_is_kept_and_said(own: World, capsys:
     told = report(capsys)
     assert any(line.startswith("The log no longer reaches back: it begins at 2026-03-01") for line in told), told
     assert any("touchpoints of 5 identifiers" in line for line in told), told
+    assert f"Equal: what is served is what the log says{AS_FAR}. Nothing was changed" in told
     assert await own.facts() == served
 
     await own.run(
@@ -294,8 +297,33 @@ async def test_one_person_keeps_what_the_log_no_longer_tells(own: World, capsys:
     served = await own.facts()
     await own.run("DELETE FROM timeline WHERE touchpoint_id = '21'")
     assert await own.rebuild(person=AYSE) == EQUAL
-    assert any(line.startswith("The log no longer reaches back") for line in report(capsys))
+    told = report(capsys)
+    assert any(line.startswith("The log no longer reaches back") for line in told), told
+    assert f"Replaced by what the log says{AS_FAR}" in told
     assert await own.facts() == served
+    assert await own.rebuild(person=AYSE, dry_run=True) == EQUAL
+    assert f"Equal: what is served of this person is what the log says{AS_FAR}" in report(capsys)
+
+
+async def test_of_whom_nobody_knows_it_is_said_that_nobody_does(
+    small: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for ghost in (Identifier("user_id", "ghost"), Identifier("user_id", "null")):
+        for dry_run in (True, False):
+            report(capsys)
+            assert await small.rebuild(person=ghost, dry_run=dry_run) == REFUSED
+            told = report(capsys)
+            assert told[-1].startswith("nobody is known by that name"), told
+            assert not any("qual" in line for line in told), told
+
+
+async def test_a_revert_or_a_forget_to_try_out_is_none(small: World) -> None:
+    await small.run("DELETE FROM fragment WHERE value = 'desk'")
+    assert await small.rebuild() == EQUAL
+    served, before = await small.facts(), await small.facts("profile_before")
+    assert await small.rebuild(revert=True, dry_run=True) == REFUSED
+    assert await small.rebuild(forget=True, dry_run=True) == REFUSED
+    assert (await small.facts(), await small.facts("profile_before")) == (served, before)
 
 
 async def test_a_revert_whose_touchpoints_are_gone_is_refused(own: World, capsys: pytest.CaptureFixture[str]) -> None:
@@ -326,6 +354,45 @@ async def test_what_was_too_old_when_it_came_is_left_out_and_nothing_that_was_no
     assert any("  1 could not be read" in line for line in told), told
 
 
+async def test_what_was_sent_twice_is_counted_as_repeated(servers: Servers, capsys: pytest.CaptureFixture[str]) -> None:
+    """At once or later, of everybody or of one: each record but the first of its name."""
+    async with world(servers) as own:
+        await own.service.tell(*LIFE, *LIFE, key="together")
+        await own.settled()
+        await own.service.tell(*LIFE[:2], key="later")
+        await own.settled()
+        ayse = [each for each in LIFE if each.id in ("1", "2", "3", "4", "5", "6", "7")]
+        report(capsys)
+        assert await own.rebuild(dry_run=True) == EQUAL
+        assert f"{2 * len(LIFE) + 2} records read: {len(LIFE)} touchpoints, {len(LIFE) + 2} repeated" in report(capsys)
+        assert await own.rebuild(person=AYSE, dry_run=True) == EQUAL
+        told = report(capsys)
+        assert any(line.endswith(f": {len(ayse)} touchpoints, {len(ayse) + 2} repeated") for line in told), told
+
+
+async def test_a_name_that_two_people_share_counts_for_whom_it_counted(
+    own: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One source gave one message id twice, and the log no longer has the first."""
+    await own.tell(page("shared", 80, user="ayse"))
+    await own.cut()
+    own.service.hands.now += timedelta(days=1)
+    second = page("shared", 1_500, user="zeynep", received_at=own.service.hands.now)
+    await own.tell(*LATER, second, page("24", 1_510, user="zeynep"))
+    served = await own.facts()
+    assert [row[3] for row in served["timeline"] if "zeynep" in row] == ["22", "24"]
+    zeynep = Identifier("user_id", "zeynep")
+    assert await own.rebuild(person=zeynep, dry_run=True) == EQUAL
+    assert await own.rebuild(dry_run=True) == EQUAL, report(capsys)
+
+    await own.run("UPDATE fragment SET state = '{}' WHERE value = 'zeynep'")
+    assert await own.rebuild(person=zeynep) == EQUAL
+    assert await own.facts() == served
+    await own.run("UPDATE fragment SET state = '{}' WHERE value = 'zeynep'")
+    assert await own.rebuild() == EQUAL
+    assert await own.facts() == served
+
+
 @pytest.mark.parametrize(
     ("firsts", "live", "log", "cut"),
     [
@@ -340,6 +407,13 @@ def test_a_log_that_begins_later_than_what_is_known_is_cut(
     firsts: dict[int, int], live: datetime | None, log: datetime | None, cut: bool
 ) -> None:
     assert is_cut(firsts, live, log) == cut
+
+
+def test_clocks_that_are_apart_make_no_repetition() -> None:
+    assert not is_repetition(after(60), None)
+    assert not is_repetition(after(60), after(61))
+    assert not is_repetition(after(60), after(56)), "who absorbs is behind who receives"
+    assert is_repetition(after(60), after(50))
 
 
 # --- one person ------------------------------------------------------------------------------------------------------

@@ -44,7 +44,8 @@ async def proposal(proposal_id: ProposalId, desk: AtDesk) -> ProposalBody:
 async def accept(proposal_id: ProposalId, body: Decision, desk: AtDesk, caller: Caller) -> ProposalBody:
     """As `POST /v1/identities/merge`, and `unmerge` takes it back. Where that is refused the proposal stays open.
 
-    Two who became one meanwhile are accepted as they are.
+    Two who became one meanwhile are accepted as they are. Accepting again changes nothing while the two are one person;
+    after an `unmerge` it merges them again, by a new ruling with the new `why`.
     """
     return _body(await desk.run(lambda work: desk.proposals.accept(proposal_id, caller.id, body.why, work)))
 

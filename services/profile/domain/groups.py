@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -26,8 +27,15 @@ from shared.identifiers import names_nobody
 
 LEFT = "Group Left"
 
-MOST = 100
-"""Groups of one person, the first by id: nobody is in more, and a client that makes up a group each time stops here."""
+MOST = 1_000
+"""Groups of one person that anything is kept of, the first by id: a client that makes up a group each time stops here.
+
+Those that they have left are among them, and have to be: a word from before the leave may still arrive, and would bring
+them back.
+"""
+
+SHOWN = 100
+"""Groups that a view shows, the first by id of those that somebody is in."""
 
 KEPT = 8
 """Times that somebody was said to be in a group, of each membership: they tell since when, after they came back."""
@@ -87,6 +95,12 @@ def fold(sides: Iterable[Stays]) -> Stays:
         for group_id, stay in side.items():
             by_group[group_id].append(stay)
     return {group_id: _stay(by_group[group_id]) for group_id in sorted(by_group)[:MOST]}
+
+
+def present(stays: Stays) -> Mapping[str, datetime]:
+    """The groups that somebody is in, `SHOWN` at most, each with since when; by id. Those left take nobody's place."""
+    there = ((group_id, stay.since) for group_id, stay in sorted(stays.items()))
+    return dict(islice(((group_id, since) for group_id, since in there if since is not None), SHOWN))
 
 
 def _stay(sides: list[Stay]) -> Stay:

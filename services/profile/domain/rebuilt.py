@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
 Key = tuple[str, ...]
+
+APART = timedelta(minutes=5)
+"""How far the clocks of who receives and who absorbs may be apart, so that what came in good order is no repetition."""
 
 
 class Side(msgspec.Struct, frozen=True):
@@ -54,3 +57,8 @@ def is_cut(firsts: Mapping[int, int], live_since: datetime | None, log_since: da
     if any(first > 0 for first in firsts.values()):
         return True
     return live_since is not None and (log_since is None or live_since < log_since)
+
+
+def is_repetition(received_at: datetime, seen_at: datetime | None) -> bool:
+    """Whether an event of that name had been absorbed (`seen_at`) before this one came."""
+    return seen_at is not None and seen_at < received_at - APART

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from services.profile.domain import groups
 from services.profile.domain.consent import Consents
 from services.profile.domain.fragment import REFERRAL, Fragment
 from services.profile.domain.graph import Standing, root
@@ -83,9 +84,7 @@ def _traits(traits: Traits) -> dict[str, Trait]:
 
 
 def _groups(stays: Stays) -> tuple[InGroup, ...]:
-    return tuple(
-        InGroup(group_id, rfc3339(stay.since)) for group_id, stay in sorted(stays.items()) if stay.since is not None
-    )
+    return tuple(InGroup(group_id, rfc3339(since)) for group_id, since in groups.present(stays).items())
 
 
 def _consent(consents: Consents) -> dict[str, dict[str, Consent]]:

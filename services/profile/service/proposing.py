@@ -78,13 +78,15 @@ class Proposals:
         return found
 
     async def accept(self, id: str, who: str, why: str, work: Work) -> Proposal:
-        """Merge the two, unless they are one by now anyway. Raises ProposalNotFound and ProposalDecided, and what else
-        `Rulings.rule` raises: then the proposal is as it was.
+        """Merge the two, unless they are one by now anyway: again, where they were accepted and taken apart since.
+
+        Raises ProposalNotFound, ProposalDecided and what else `Rulings.rule` raises: then the proposal is as it was.
         """
         proposal = await self.get(id, work, lock=True)
-        if proposal.status == "accepted":
+        if proposal.status != "accepted":
+            _check_open(proposal, "POST /v1/identities/merge makes the two one person nevertheless")
+        elif await self._are_one(proposal, work):
             return proposal
-        _check_open(proposal, "POST /v1/identities/merge makes the two one person nevertheless")
         with suppress(Together):
             await self.rulings.rule(Word("merge", proposal.other, proposal.one, "body", who, why), work)
         return await self._decide(proposal, "accepted", who, why, work)
@@ -96,6 +98,11 @@ class Proposals:
             return proposal
         _check_open(proposal, "POST /v1/identities/unmerge takes the merge back")
         return await self._decide(proposal, "refused", who, why, work)
+
+    async def _are_one(self, proposal: Proposal, work: Work) -> bool:
+        places = await identities.find(work, (proposal.one, proposal.other))
+        profiles = [places[each].profile_id if each in places else None for each in (proposal.one, proposal.other)]
+        return profiles[0] is not None and profiles[0] == profiles[1]
 
     async def _decide(self, proposal: Proposal, status: Status, who: str, why: str, work: Work) -> Proposal:
         metrics.PROPOSALS_DECIDED.labels(status).inc()

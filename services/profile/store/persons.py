@@ -23,6 +23,15 @@ MEMBERS = text("""
         WHERE (kind, value) IN (SELECT * FROM unnest(CAST(:kinds AS text[]), CAST(:values AS text[])))
     )
 """)
+KNOWN = text("""
+    SELECT EXISTS (
+        SELECT FROM identifier
+        WHERE (kind, value) IN (SELECT * FROM unnest(CAST(:kinds AS text[]), CAST(:values AS text[])))
+    ) OR EXISTS (
+        SELECT FROM fragment
+        WHERE (kind, value) IN (SELECT * FROM unnest(CAST(:kinds AS text[]), CAST(:values AS text[])))
+    )
+""")
 CLAIMED = text("""
     SELECT DISTINCT member_kind, member_value FROM edge
     WHERE (owner_kind, owner_value) IN (SELECT * FROM unnest(CAST(:kinds AS text[]), CAST(:values AS text[])))
@@ -55,6 +64,11 @@ RECLAIM = text("""
 async def members(work: Work, identifier: Identifier) -> set[Identifier]:
     """All that share a profile with `identifier`."""
     return {Identifier(*row) for row in await work.execute(MEMBERS, keys([identifier]))}
+
+
+async def known(work: Work, people: Collection[Identifier]) -> bool:
+    """Whether anything is stored of any of `people`."""
+    return bool((await work.execute(KNOWN, keys(people))).scalar())
 
 
 async def claimed(work: Work, owners: Iterable[Identifier]) -> set[Identifier]:

@@ -16,6 +16,7 @@ from services.profile.errors import RebuildRefused
 from services.profile.service.absorbing import Profiles
 from services.profile.service.rebuilding.bar import Screen
 from services.profile.service.rebuilding.person import Person
+from services.profile.service.rebuilding.repeated import lost_records, without_repetitions
 from services.profile.service.rebuilding.steps import REFUSED, Steps
 from services.profile.service.rebuilding.whole import Rebuilding
 from services.profile.settings import SERVICE, Settings
@@ -41,6 +42,22 @@ class Order:
     forget: bool = False
     show: bool = False
 
+    def check(self) -> None:
+        """Raises RebuildRefused where not all of what is asked for can be done: then nothing is."""
+        tasks = {"--person": self.person is not None, "--revert": self.revert, "--forget": self.forget}
+        chosen = [name for name, asked in tasks.items() if asked]
+        if len(chosen) > 1:
+            raise RebuildRefused(f"{' and '.join(chosen)} are different things: ask for one of them")
+        if self.afresh and chosen:
+            raise RebuildRefused(
+                f"--afresh begins the rebuild of everybody again, and {chosen[0]} is none: leave out one of them"
+            )
+        if self.dry_run and (self.revert or self.forget):
+            raise RebuildRefused(
+                f"--dry-run compares with the log, and {chosen[0]} does not: without {chosen[0]} it says whether what "
+                f"is served now is what the log says; without --dry-run {chosen[0]} is carried out"
+            )
+
 
 class Preparing(Protocol):
     """Makes what a batch needs before it is absorbed."""
@@ -57,6 +74,7 @@ async def carried_out(
     """The exit code. `migrations`: of this service; `keeper` gives who makes partitions in a database."""
     screen = Screen(show=order.show)
     try:
+        order.check()
         async with _Opening(settings, migrations, keeper, clock).steps(screen) as (steps, person):
             return await _done(order, steps, person)
     except (RebuildRefused, OffsetOutOfRange) as error:
@@ -73,8 +91,6 @@ async def carried_out(
 
 
 async def _done(order: Order, steps: Steps, person: Person) -> int:
-    if sum((order.revert, order.forget, order.person is not None)) > 1:
-        raise RebuildRefused("--person, --revert and --forget are three different things: ask for one of them")
     if order.revert:
         return await steps.revert()
     if order.forget:
@@ -127,10 +143,15 @@ class _Opening:
         await asyncio.to_thread(db.migrate, chosen, self.migrations)
         async with Database.open(chosen, longest=None) as beside:
             keeper = self.keeper(self.settings, beside, self.clock)
+            is_cut = await lost_records(past)
 
             async def absorb(batch: Sequence[Touchpoint], work: Work) -> None:
-                await keeper.prepare(batch)
-                await self.profiles.absorb(batch, work)
+                if is_cut:
+                    async with database.begin() as live:
+                        batch = await without_repetitions(batch, live)
+                if batch:
+                    await keeper.prepare(batch)
+                    await self.profiles.absorb(batch, work)
 
             yield Rebuilding(
                 live=self.settings.database.db_schema,

@@ -12,6 +12,7 @@ from services.profile.domain.rebuilt import Difference, Kept, equal, is_cut
 from services.profile.domain.rulings import holding
 from services.profile.errors import RebuildRefused
 from services.profile.service.absorbing import Profiles
+from services.profile.service.rebuilding.repeated import lost_records, without_repetitions
 from services.profile.store import definitions, differences, identities, persons, rulings, shadow, timeline
 from shared import ledger
 from shared.clock import Clock
@@ -75,6 +76,7 @@ class Person:
         transaction on purpose: half a person would show, and be told, as if it were all of them. Raises RebuildRefused.
         """
         heard = await self._near(await self._heard(_named(identifier), made), made)
+        repeated = self.tally.repeated
 
         async def replace(work: Work) -> Found:
             await rulings.lock(work)
@@ -82,18 +84,24 @@ class Person:
             await definitions.share(work)
             await definitions.stop_filling(work)
             stop = await self._absorbed(work)
-            heard.life.update(await self._gather(heard.stop, stop, heard.people, made))
+            self.tally.repeated = repeated  # this may be tried again
+            late = await self._gather(heard.stop, stop, heard.people, made)
+            life = self._joined(heard.life, late)
+            if not life and not await persons.known(work, heard.people):
+                raise RebuildRefused(
+                    "nobody is known by that name, neither in what is served nor in the log: is it written as the view "
+                    "shows it (GET /v1/profiles/kind:value)?"
+                )
             trial = await work.begin_nested()
-            found = await self._replaced(work, heard)
+            found = await self._replaced(work, heard._replace(life=life))
             if dry_run or equal(found.differences):
                 await trial.rollback()
             else:
                 await trial.commit()
+            self.tally.fresh = len(life)
             return found
 
-        found = await self.database.retrying(replace)
-        self.tally.fresh = len(heard.life)
-        return found
+        return await self.database.retrying(replace)
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -104,6 +112,9 @@ class Person:
             stop = await self._absorbed(work)
         start = {number: each.first for number, each in (await self.past.bounds()).items()}
         while True:
+            self.tally.repeated = self.tally.too_old = self.tally.unreadable = (
+                0  # all of it is read, and counted, again
+            )
             life = await self._gather(start, stop, people, made)
             more = await self._same_person(people, self._owned(life.values()))
             if more <= people:
@@ -116,7 +127,8 @@ class Person:
             async with self.database.begin() as work:
                 stop = await self._absorbed(work)
             missing = sum(offset - heard.stop[number] for number, offset in stop.items())
-            heard = Heard(heard.people, heard.life | await self._gather(heard.stop, stop, heard.people, made), stop)
+            late = await self._gather(heard.stop, stop, heard.people, made)
+            heard = Heard(heard.people, self._joined(heard.life, late), stop)
             if missing <= NEAR:
                 return heard
 
@@ -126,7 +138,16 @@ class Person:
         before = self.tally.read
         life = await gathered(self.past, self.sieve, start, stop, lambda each: self._is_about(each, people))
         made(self.tally.read - before)
+        if life and await lost_records(self.past):
+            async with self.database.begin() as work:
+                counting = {ledger.key(each) for each in await without_repetitions(list(life.values()), work)}
+            return {key: each for key, each in life.items() if key in counting}
         return life
+
+    def _joined(self, life: Life, late: Life) -> Life:
+        """What was read later is added: of those of one name the first counts."""
+        self.tally.repeated += len(life.keys() & late.keys())
+        return late | life
 
     def _is_about(self, touchpoint: Touchpoint, people: Collection[Identifier]) -> bool:
         each = identity.owned(touchpoint, self.profiles.limits.blocked)

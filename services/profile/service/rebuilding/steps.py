@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
-from services.profile.domain.rebuilt import Difference, equal
+from services.profile.domain.rebuilt import Difference, Kept, equal
 from services.profile.errors import RebuildRefused
 from services.profile.service.rebuilding.bar import Screen
 from services.profile.service.rebuilding.following import follow
@@ -45,13 +45,13 @@ class Steps:
         if afresh:
             await self._drop(self.beside)
         async with self.opened(self.beside) as rebuilding:
-            found = await self._made(rebuilding, keep=True)
+            found, kept = await self._made(rebuilding, keep=True)
             if not equal(found) and not dry_run:
                 await self._swapped(rebuilding, self.before)
                 self.screen.say("Exchanged. What was there is kept: --revert puts it back, --forget drops it")
         if equal(found):
             await self._drop(self.beside)
-            self.screen.say("Equal: what is served is what the log says. Nothing was changed")
+            self.screen.say(f"Equal: what is served is what the log says{_reach(kept)}. Nothing was changed")
         elif dry_run:
             self.screen.say("Different. Nothing was changed; without --dry-run it goes on from here")
         return DIFFERENT if dry_run and not equal(found) else EQUAL
@@ -76,7 +76,7 @@ class Steps:
         return EQUAL
 
     async def person(self, person: Person, identifier: Identifier, *, dry_run: bool) -> int:
-        """Make anew what is known of one person."""
+        """Make anew what is known of one person. Raises RebuildRefused."""
         total = await person.length()
         with self.screen.progress("reading", total) as made:
             found = await person.rebuild(identifier, made, dry_run=dry_run)
@@ -84,12 +84,13 @@ class Steps:
         self.screen.kept(found.kept)
         self.screen.differences(found.differences)
         if equal(found.differences):
-            self.screen.say("Equal: what is served of this person is what the log says")
+            self.screen.say(f"Equal: what is served of this person is what the log says{_reach(found.kept)}")
             return EQUAL
-        self.screen.say("Different. Nothing was changed" if dry_run else "Replaced by what the log says")
+        replaced = f"Replaced by what the log says{_reach(found.kept)}"
+        self.screen.say("Different. Nothing was changed" if dry_run else replaced)
         return DIFFERENT if dry_run else EQUAL
 
-    async def _made(self, rebuilding: Rebuilding, *, keep: bool) -> list[Difference]:
+    async def _made(self, rebuilding: Rebuilding, *, keep: bool) -> tuple[list[Difference], Kept]:
         await rebuilding.begin()
         with self.screen.progress("applying the log", await rebuilding.meeting.missing()) as made:
             await rebuilding.fill(made)
@@ -98,7 +99,7 @@ class Steps:
         self.screen.tally(rebuilding.replay.tally)
         self.screen.kept(kept)
         self.screen.differences(found)
-        return found
+        return found, kept
 
     async def _swapped(self, rebuilding: Rebuilding, name: str) -> None:
         await rebuilding.swap(name=name)
@@ -116,3 +117,8 @@ class Steps:
     async def _drop(self, schema: str) -> None:
         async with self.database.begin() as work:
             await shadow.drop(work, schema)
+
+
+def _reach(kept: Kept) -> str:
+    """What "what the log says" is to be read with."""
+    return ", as far as it reaches back; what it no longer tells is as it was" if kept.identifiers else ""
