@@ -112,9 +112,8 @@ class Person:
             stop = await self._absorbed(work)
         start = {number: each.first for number, each in (await self.past.bounds()).items()}
         while True:
-            self.tally.repeated = self.tally.too_old = self.tally.unreadable = (
-                0  # all of it is read, and counted, again
-            )
+            # All of it is read, and counted, again.
+            self.tally.repeated = self.tally.too_old = self.tally.unreadable = 0
             life = await self._gather(start, stop, people, made)
             more = await self._same_person(people, self._owned(life.values()))
             if more <= people:
