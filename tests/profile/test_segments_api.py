@@ -251,6 +251,13 @@ async def test_what_is_refused_is_refused_with_the_reason(
         assert detail["cost"] > detail["limit"] == 250_000
 
 
+async def test_no_segment_takes_the_address_of_previews(service: Service) -> None:
+    refused = await service.send("PUT", "/v1/segments/preview", json={"name": "No", "rule": "true"})
+    assert (refused.status_code, refused.json()["details"][0]["path"]) == (422, "path.segment_id")
+    assert "choose another id" in refused.json()["message"]
+    assert (await service.send("PATCH", "/v1/segments/preview")).headers["allow"] == "POST"
+
+
 async def test_a_rule_can_not_name_a_segment_that_no_rule_sees(service: Service) -> None:
     async def refused(segment_id: str, rule: str) -> Json:
         answer = await service.send("PUT", f"/v1/segments/{segment_id}", json={"name": "No", "rule": rule})

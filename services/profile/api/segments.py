@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query
+from pydantic import AfterValidator
 from sqlalchemy import Row
 
 from services.profile.api.desk import AtDesk
@@ -20,7 +21,16 @@ from shared.paging import DEFAULT_LIMIT, AnyText, AwareMoment, Cursor, Limit, cu
 
 router = APIRouter(tags=["segments"])
 
-SegmentId = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", examples=["big-spenders"])]
+
+def _free(segment_id: str) -> str:
+    if segment_id == "preview":
+        raise ValueError("`preview` is where rules are looked at before they are saved: choose another id")
+    return segment_id
+
+
+SegmentId = Annotated[
+    str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", examples=["big-spenders"]), AfterValidator(_free)
+]
 
 NOT_FOUND = refusals(404)
 
