@@ -160,6 +160,7 @@ class Misread(Invalid):
 def _told(fault: Any) -> dict[str, str]:
     """A fault as a client is told of it."""
     path, code, message = ".".join(str(step) for step in fault["loc"]), fault["type"], fault["msg"]
+    message = message.removeprefix("Value error, ")  # what pydantic puts before our own words
     if code == "json_invalid":  # its path ends with how many characters could be read
         path, message = "body", f"is no JSON: {fault['ctx']['error']}, at character {fault['loc'][-1]}"
     elif isinstance(fault.get("input"), bytes):  # FastAPI reads as JSON only what says that it is
