@@ -18,7 +18,7 @@ from tests.e2e.temas import CONSUMERS, Temas, connected, identifiers
 from tests.servers import started_stack
 from tests.waiting import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(720)]
 
 KILLED = ("ingest", "profile", "scoring", "personalize", "kafka", "postgres")
 KILLS = 30
@@ -60,11 +60,11 @@ async def after() -> AsyncIterator[Aftermath]:
                 asyncio.create_task(versions.watch("scores", temas.scores, people)),
             ]
             kills = await _kill(temas, chance)
-            await until(lambda: _all_ready(temas), within=90)
+            await until(lambda: _all_ready(temas), within=180)
             await asyncio.sleep(1)
             enough.set()
             await asyncio.gather(*running)
-            await temas.settled(within=120)
+            await temas.settled(within=300)
             for task in watching:
                 task.cancel()
             yield Aftermath(temas, people, ledger, versions, truth(await temas.log()), kills)
