@@ -6,9 +6,9 @@ Starlette decodes an address first and parts it then, so that it can't tell one 
 
 from __future__ import annotations
 
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
-from starlette.convertors import PathConvertor, StringConvertor, register_url_convertor
+from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 
@@ -18,20 +18,11 @@ class Name(StringConvertor):
     def convert(self, value: str) -> str:
         return unquote(value)
 
-    def to_string(self, value: str) -> str:
-        return quote(value, safe="")
 
-
-class Names(PathConvertor):
+class Names(Name):
     """One or more segments, decoded; so a name may hold slashes that nobody encoded, too, and ends of lines."""
 
     regex = "(?s:.*)"
-
-    def convert(self, value: str) -> str:
-        return unquote(value)
-
-    def to_string(self, value: str) -> str:
-        return quote(value, safe="")
 
 
 # When a route is made, it looks here for what its parameters are: so this comes before all routes.

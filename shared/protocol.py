@@ -159,9 +159,9 @@ class Protocol(HttpToolsProtocol):
         One timer a connection, not one a request.
         """
         now, full = self.loop.time(), self.flow.full
-        # What we don't read is not late.
-        unread = self.flow.held or self.pipeline
-        began = full if full is not None else now if self.since is None or unread else self.since
+        began = full if full is not None else self.since
+        if began is None or (full is None and (self.flow.held or self.pipeline)):  # what we don't read is not late
+            began = now
         left = began + self.seconds - now
         if left > 0:
             self.watch = self.loop.call_later(left, self._look)

@@ -36,11 +36,12 @@ def mistakes(tree: Tree, evaluate: Evaluate, matching: Matching) -> tuple[Proble
 
 def _calls(tree: Tree, node: Node, evaluate: Evaluate) -> list[Problem]:
     """The innermost calls on constants alone that fail: what is around them fails because of them."""
+    constant = node.kind == CALL and not any(each.kind == IDENT for each in node.walk())
+    why = evaluate(tree.part(node)) if constant else None
+    if constant and why is None:  # so is all within it: mostly one question is enough
+        return []
     inside = [problem for part in node.parts() for problem in _calls(tree, part, evaluate)]
-    if inside or node.kind != CALL or any(each.kind == IDENT for each in node.walk()):
-        return inside
-    why = evaluate(tree.part(node))
-    return [] if why is None else [_problem(tree, node, why)]
+    return inside if inside or why is None else [_problem(tree, node, why)]
 
 
 def _problem(tree: Tree, call: Node, why: str) -> Problem:

@@ -31,19 +31,18 @@ NOBODY = 65534
 """The user id that owns nothing, on every Linux."""
 
 
-def buffers(memory: int) -> int:
-    """Megabytes of pages to keep of `memory` bytes: a quarter, as PostgreSQL's manual says, from 128 MB to 2 GB.
+def buffers(memory: int) -> str:
+    """How much to keep of a machine's `memory` bytes: a quarter, as PostgreSQL's manual says, from 128 MB to 2 GB.
 
     Only what is really read is ever taken: a small database needs little.
     """
-    return min(max(memory // 4 // 2**20, 128), 2048)
+    return f"{min(max(memory // 4 // 2**20, 128), 2048)}MB"
 
 
 OPTIONS = {
     "listen_addresses": LOOPBACK,
     "unix_socket_directories": "",  # TCP only: a socket's path may be no longer than 107 bytes, a checkout's may
     "max_connections": "100",
-    "shared_buffers": f"{buffers(psutil.virtual_memory().total)}MB",
     # Checkpoints by time, not by what was written: after each, every page is written whole once more.
     "max_wal_size": "4GB",
     "jit": "off",  # every statement here is short: compiling one costs more than running it
@@ -106,7 +105,8 @@ def _serves(each: Guise, home: Home) -> bool:
 def program(home: Home, port: int, password: str, **options: str) -> Program:
     """PostgreSQL on `port`, its data in `home`, its administrator's `password`, and `options` of the server."""
     worn = guise(home)
-    settings = [f"--{name}={value}" for name, value in {**OPTIONS, "port": str(port), **options}.items()]
+    own = {**OPTIONS, "shared_buffers": buffers(psutil.virtual_memory().total), "port": str(port)}
+    settings = [f"--{name}={value}" for name, value in {**own, **options}.items()]
     return Program(
         title=f"PostgreSQL {MAJOR}",
         command=Command(

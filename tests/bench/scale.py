@@ -44,7 +44,7 @@ async def curve(wanted: Sequence[int], console: Console) -> list[Measured]:
     """Load up to each size in turn, and measure there."""
     found: list[Measured] = []
     async with (
-        started_servers(shared_buffers=postgres.OPTIONS["shared_buffers"]) as servers,
+        started_servers(shared_buffers=postgres.buffers(psutil.virtual_memory().total)) as servers,
         inside(servers, PARTITIONS) as parts,
     ):
         await model(parts)

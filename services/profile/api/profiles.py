@@ -58,7 +58,7 @@ async def timeline(
     until: Annotated[Moment | None, Query(alias="to", description="Only what happened before that.")] = None,
 ) -> TimelinePage:
     identifier = identifier_in(person)
-    asked = Filter(since=EVER if since is None else since, channel=channel, name=name, type=type)
+    asked = Filter(since=since or EVER, channel=channel, name=name, type=type)
     before = Place(*place(cursor, AwareMoment, AnyText, AnyText)) if cursor is not None else NOW
     if until is not None:
         before = min(before, Place(until, "", ""))
