@@ -18,7 +18,8 @@ from services.scoring.domain.cohort import Cohort
 from services.scoring.domain.engagement import Signals
 from services.scoring.domain.holdout import Outcome
 from services.scoring.domain.model import Model, fitted
-from services.scoring.domain.purchases import MICROS, Days, history, last_known_day, purchases_between
+from services.scoring.domain.purchases import Days, history, last_known_day, purchases_between
+from shared.amounts import MICROS
 from shared.events import Touchpoint
 from tests.builders import touchpoint
 

@@ -23,7 +23,6 @@ from services.scoring.domain.purchases import (
     history,
     last_known_day,
     merged,
-    micros,
     purchases_between,
 )
 from shared.events import Touchpoint
@@ -171,25 +170,6 @@ def test_an_order_at_the_ends_of_the_calendar_is_an_order_everywhere() -> None:
 
 
 # --- money -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("candidates", "expected"),
-    [
-        ((29.33,), 29_330_000),
-        (("29.33",), 29_330_000),
-        ((None, "n/a", 5), 5_000_000),
-        ((True, float("nan"), "Infinity", 1e300, [1]), 0),
-        (("1e1000000", "-1e999999999999999999", 3), 3_000_000),
-        ((0, 7), 0),
-        ((-3.5,), -3_500_000),
-        (("1_000", " 5. "), 5_000_000),
-        ((0.1,), 100_000),
-        ((), 0),
-    ],
-)
-def test_an_amount_is_the_first_that_is_one(candidates: tuple[object, ...], expected: int) -> None:
-    assert micros(*candidates) == expected
 
 
 def test_an_order_without_a_price_is_still_a_purchase() -> None:

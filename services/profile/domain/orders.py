@@ -5,23 +5,17 @@ Money is counted in whole micros (1e-6 of the currency): sums are exact, so thei
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, tzinfo
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import msgspec
 
+from shared.amounts import MICROS, first_of
 from shared.events import Touchpoint
 
 COMPLETED = "Order Completed"
 REFUNDED = "Order Refunded"
-
-MICROS = 1_000_000
-
-LARGEST = Decimal(10) ** 12
-"""Of one order, in the currency. What is larger is a mistake, and is counted as an order without a value."""
 
 Days = Mapping[str, tuple[int, int]]
 """Day (ISO 8601, in the account's time zone) → number of orders, micros."""
@@ -86,28 +80,7 @@ def day(at: datetime, zone: tzinfo) -> str:
 
 def worth(properties: Mapping[str, Any]) -> int:
     """An order's value in micros: the first of `total`, `revenue` and `value` that is a number, written or as text."""
-    amounts = (micros(properties.get(name)) for name in ("total", "revenue", "value"))
-    return next((amount for amount in amounts if amount is not None), 0)
-
-
-_NUMBER = re.compile(r"\s*[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*")
-"""A text that is a number to everybody. Python takes `1_000`, and the digits of all scripts, too."""
-
-
-def micros(value: Any, largest: Decimal = LARGEST) -> int | None:
-    """A number, written or as text, in micros; None for what is none, or is past `largest`, up or down."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return None
-    if isinstance(value, str) and not _NUMBER.fullmatch(value):
-        return None
-    try:
-        amount = Decimal(value) if isinstance(value, int) else Decimal(str(value).strip())
-    except InvalidOperation:
-        return None
-    # copy_abs rounds nothing: what `1e1000000` says can be compared, and not be calculated with.
-    if not amount.is_finite() or amount.copy_abs() > largest:
-        return None
-    return int((amount * MICROS).to_integral_value())
+    return first_of(*(properties.get(name) for name in ("total", "revenue", "value")))
 
 
 def _told_day(text: Any, zone: tzinfo) -> str | None:

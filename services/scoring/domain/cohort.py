@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from services.scoring.domain.dropout import DAYS_A_WEEK
 from services.scoring.domain.fitting import Array
-from services.scoring.domain.purchases import MICROS, History
+from services.scoring.domain.purchases import History
+from shared.amounts import MICROS
 
 Integers = NDArray[np.int64]
 

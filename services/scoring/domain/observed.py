@@ -10,7 +10,8 @@ import numpy as np
 
 from services.scoring.domain.cohort import Cohort
 from services.scoring.domain.holdout import Outcome
-from services.scoring.domain.purchases import MICROS, Days, history, purchases_between
+from services.scoring.domain.purchases import Days, history, purchases_between
+from shared.amounts import MICROS
 
 
 @dataclass(frozen=True)

@@ -7,25 +7,18 @@ sums are exact and order-free.
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_right
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta, tzinfo
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import msgspec
 
+from shared.amounts import first_of
 from shared.events import Touchpoint
 
 COMPLETED = "Order Completed"
 REFUNDED = "Order Refunded"
-
-MICROS = 1_000_000
-"""Units of money in one of the account's currency."""
-
-LARGEST = Decimal(10) ** 12
-"""What is larger than this is no price but a mistake, and counts as none given."""
 
 
 class DayTotal(msgspec.Struct, frozen=True, array_like=True):
@@ -69,7 +62,7 @@ def bought(touchpoint: Touchpoint, zone: tzinfo) -> Days:
     if touchpoint.data.type != "track" or touchpoint.data.name not in {COMPLETED, REFUNDED}:
         return {}
     order = msgspec.json.decode(touchpoint.data.properties, type=_Order)
-    money = micros(order.total, order.revenue, order.value)
+    money = first_of(order.total, order.revenue, order.value)
     if touchpoint.data.name == COMPLETED:
         return {day_of(touchpoint.at, zone): DayTotal(1, money)}
     return {_told_day(order.ordered_at, zone) or day_of(touchpoint.at, zone): DayTotal(0, -money)}
@@ -121,32 +114,6 @@ def day_of(at: datetime, zone: tzinfo) -> date:
         return at.astimezone(zone).date()
     except OverflowError:  # the ends of our calendar, where a client left its time empty
         return at.date()
-
-
-def micros(*candidates: object) -> int:
-    """The first of `candidates` that is an amount of money (a number, or text that is one), in micros; else 0."""
-    for candidate in candidates:
-        amount = _amount(candidate)
-        if amount is not None:
-            return int((amount * MICROS).to_integral_value())
-    return 0
-
-
-_NUMBER = re.compile(r"\s*[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*")
-"""A text that is a number to everybody. Python takes `1_000`, and the digits of all scripts, too."""
-
-
-def _amount(candidate: object) -> Decimal | None:
-    if isinstance(candidate, bool) or not isinstance(candidate, int | float | str):
-        return None
-    if isinstance(candidate, str) and not _NUMBER.fullmatch(candidate):
-        return None
-    try:
-        amount = Decimal(str(candidate))
-    except InvalidOperation:
-        return None
-    # copy_abs rounds nothing: what `1e1000000` says can be compared, and not be calculated with.
-    return amount if amount.is_finite() and amount.copy_abs() <= LARGEST else None
 
 
 def _told_day(text: object, zone: tzinfo) -> date | None:

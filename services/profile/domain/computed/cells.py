@@ -16,8 +16,8 @@ import msgspec
 
 from services.profile.domain.computed import sketches
 from services.profile.domain.computed.sketches import scalar
-from services.profile.domain.orders import MICROS, micros
 from services.profile.domain.traits import Word
+from shared.amounts import MICROS, micros
 
 Cell = Any
 
