@@ -13,7 +13,7 @@ from services.profile.domain.description import Description, described
 from services.profile.domain.proposals import Found, Proposal, Revision, Status, revised
 from services.profile.domain.rulings import holding
 from services.profile.errors import ProposalDecided, ProposalNotFound, Together
-from services.profile.service.ruling import Rulings, Word
+from services.profile.service.ruling import Rulings, Word, together
 from services.profile.store import identities, proposals
 from shared.clock import Clock
 from shared.db import Work
@@ -101,8 +101,7 @@ class Proposals:
 
     async def _are_one(self, proposal: Proposal, work: Work) -> bool:
         places = await identities.find(work, (proposal.one, proposal.other))
-        profiles = [places[each].profile_id if each in places else None for each in (proposal.one, proposal.other)]
-        return profiles[0] is not None and profiles[0] == profiles[1]
+        return len(places) == 2 and together(*places.values())
 
     async def _decide(self, proposal: Proposal, status: Status, who: str, why: str, work: Work) -> Proposal:
         metrics.PROPOSALS_DECIDED.labels(status).inc()

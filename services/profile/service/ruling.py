@@ -62,7 +62,7 @@ class Rulings:
         past = await rulings.about(work, {word.identifier, word.other})
         held = last(past, word.identifier, word.other)
 
-        if held is not None and held.ruling == word.ruling and _together(one, other) == (word.ruling == "merge"):
+        if held is not None and held.ruling == word.ruling and together(one, other) == (word.ruling == "merge"):
             return Ruled(held, one, other)
         _check_needed(word, one, other)
         _check_meant(asked, one, other)
@@ -113,7 +113,7 @@ class Rulings:
 
     async def _ruled(self, word: Word, ruling: Ruling, work: Work) -> Ruled:
         one, other = await self._places(word, work)
-        if word.ruling == "merge" and not _together(one, other):
+        if word.ruling == "merge" and not together(one, other):
             component = await components.component(work, {word.identifier, word.other}, self.profiles.limits)
             split = component.resolved(self.profiles.limits).forbidden.get(ruling.edge)
             pair = (split.member, split.owner) if split is not None else None
@@ -143,15 +143,15 @@ async def _name(given: Identifier, work: Work) -> Identifier:
     raise ProfileNotFound(given)
 
 
-def _together(one: Placed, other: Placed) -> bool:
+def together(one: Placed, other: Placed) -> bool:
     return one.profile_id is not None and one.profile_id == other.profile_id
 
 
 def _check_needed(word: Word, one: Placed, other: Placed) -> None:
     """Raises Together and NotTogether where what is asked for is so without a ruling."""
-    if word.ruling == "merge" and _together(one, other):
+    if word.ruling == "merge" and together(one, other):
         raise Together(word.identifier, word.other)
-    if word.ruling == "split" and not _together(one, other):
+    if word.ruling == "split" and not together(one, other):
         raise NotTogether(word.identifier, word.other)
 
 

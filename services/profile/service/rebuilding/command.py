@@ -20,7 +20,7 @@ from services.profile.service.rebuilding.repeated import lost_records, without_r
 from services.profile.service.rebuilding.steps import REFUSED, Steps
 from services.profile.service.rebuilding.whole import Rebuilding
 from services.profile.settings import SERVICE, Settings
-from shared import db, topics
+from shared import db, ledger, topics
 from shared.clock import Clock, system_clock
 from shared.db import NOT_ALLOWED, Database, Work, is_away, sqlstate
 from shared.errors import OffsetOutOfRange
@@ -147,8 +147,9 @@ class _Opening:
 
             async def absorb(batch: Sequence[Touchpoint], work: Work) -> None:
                 if is_cut:
+                    named = {ledger.key(each): each for each in batch}
                     async with database.begin() as live:
-                        batch = await without_repetitions(batch, live)
+                        batch = list((await without_repetitions(named, live)).values())
                 if batch:
                     await keeper.prepare(batch)
                     await self.profiles.absorb(batch, work)

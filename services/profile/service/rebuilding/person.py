@@ -12,7 +12,7 @@ from services.profile.domain.rebuilt import Difference, Kept, equal, is_cut
 from services.profile.domain.rulings import holding
 from services.profile.errors import RebuildRefused
 from services.profile.service.absorbing import Profiles
-from services.profile.service.rebuilding.repeated import lost_records, without_repetitions
+from services.profile.service.rebuilding.repeated import Life, lost_records, without_repetitions
 from services.profile.store import definitions, differences, identities, persons, rulings, shadow, timeline
 from shared import ledger
 from shared.clock import Clock
@@ -23,9 +23,6 @@ from shared.replay import BATCH, Offsets, Past, Sieve, Tally, gathered
 
 NEAR = 2_000
 """Records that may be read while nobody absorbs."""
-
-Life = dict[bytes, Touchpoint]
-"""Touchpoints by what names them for ever."""
 
 
 class Found(NamedTuple):
@@ -139,8 +136,7 @@ class Person:
         made(self.tally.read - before)
         if life and await lost_records(self.past):
             async with self.database.begin() as work:
-                counting = {ledger.key(each) for each in await without_repetitions(list(life.values()), work)}
-            return {key: each for key, each in life.items() if key in counting}
+                return await without_repetitions(life, work)
         return life
 
     def _joined(self, life: Life, late: Life) -> Life:

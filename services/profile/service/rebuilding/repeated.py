@@ -6,13 +6,14 @@ remembers when it saw that name, for as long as duplicates are known.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from services.profile.domain.rebuilt import is_repetition
 from shared import ledger
 from shared.db import Work
 from shared.events import Touchpoint
 from shared.replay import Past
+
+Life = dict[bytes, Touchpoint]
+"""Touchpoints by what names them for ever."""
 
 
 async def lost_records(past: Past) -> bool:
@@ -20,7 +21,7 @@ async def lost_records(past: Past) -> bool:
     return any(each.first > 0 for each in (await past.bounds()).values())
 
 
-async def without_repetitions(batch: Sequence[Touchpoint], work: Work) -> list[Touchpoint]:
-    """Those of `batch` that count. `work` searches in the live tables."""
-    seen = await ledger.seen_at(work, [ledger.key(each) for each in batch])
-    return [each for each in batch if not is_repetition(each.data.received_at, seen.get(ledger.key(each)))]
+async def without_repetitions(named: Life, work: Work) -> Life:
+    """Those of `named` that count. `work` searches in the live tables."""
+    seen = await ledger.seen_at(work, list(named))
+    return {key: each for key, each in named.items() if not is_repetition(each.data.received_at, seen.get(key))}
