@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import AsyncIterator
 
 import pytest
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import text
 
-from deploy.local.roles import grant
-from deploy.local.settings import ROOT
 from shared.db import Database, Work, migrate
 from shared.settings import DatabaseSettings
-from tests.servers import PASSWORD, Servers
+from tests.profile.versions import SCRIPTS, at_version
+from tests.servers import Servers
 from tests.waiting import until
 
-SCRIPTS = ROOT / "services" / "profile" / "migrations"
 MARKED, CALM, LATE, NEW = (f"0b6cf3a8-0000-5000-8000-00000000000{number}" for number in range(4))
 MARK = text("UPDATE profile SET version = version + 1, marked_at = least(marked_at, now()) WHERE profile_id = :id")
 """As the version before marks."""
@@ -29,18 +24,8 @@ WAITS = text("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = CAS
 @pytest.fixture
 async def before(servers: Servers) -> AsyncIterator[DatabaseSettings]:
     """A database as version 0010 left it."""
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    await grant(servers.local.url, name, {"profile": PASSWORD})
-    address = servers.local.url.rpartition("@")[2].partition("/")[0]
-    settings = DatabaseSettings(url=f"postgresql://profile:{PASSWORD}@{address}/{name}", db_schema="profile")
-    config = Config()
-    config.set_main_option("script_location", str(SCRIPTS))
-    config.attributes["settings"] = settings
-    try:
-        await asyncio.to_thread(command.upgrade, config, "0010")
+    async with at_version(servers, "0010") as settings:
         yield settings
-    finally:
-        await servers._run(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 async def test_what_is_marked_before_during_and_after_is_marked(before: DatabaseSettings) -> None:

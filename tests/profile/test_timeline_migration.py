@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from random import Random
 
 import pytest
-from alembic import command
-from alembic.config import Config
 
-from deploy.local.roles import grant
-from deploy.local.settings import ROOT
 from shared.clock import system_clock
 from shared.db import Database, migrate
 from shared.identifiers import Identifier
 from shared.settings import DatabaseSettings
 from tests.profile.service import Hands
 from tests.profile.timelines import ALL, Archive
-from tests.servers import PASSWORD, Servers
-
-SCRIPTS = ROOT / "services" / "profile" / "migrations"
+from tests.profile.versions import SCRIPTS, at_version
+from tests.servers import Servers
 
 PERSON = "0b6cf3a8-0000-5000-8000-000000000001"
 
@@ -35,22 +29,8 @@ COLUMNS = """kind, value, at, touchpoint_id, source, received_at, type, name, ch
 @pytest.fixture
 async def production(servers: Servers) -> AsyncIterator[DatabaseSettings]:
     """A database as the first migration left it."""
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    await grant(servers.local.url, name, {"profile": PASSWORD})
-    address = servers.local.url.rpartition("@")[2].partition("/")[0]
-    settings = DatabaseSettings(url=f"postgresql://profile:{PASSWORD}@{address}/{name}", db_schema="profile")
-    try:
-        await asyncio.to_thread(_first, settings)
+    async with at_version(servers, "0001") as settings:
         yield settings
-    finally:
-        await servers._run(f"DROP DATABASE {name} WITH (FORCE)")
-
-
-def _first(settings: DatabaseSettings) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(SCRIPTS))
-    config.attributes["settings"] = settings
-    command.upgrade(config, "0001")
 
 
 async def test_every_row_is_kept_and_found(production: DatabaseSettings) -> None:
