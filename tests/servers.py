@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import random
 import shutil
@@ -15,6 +16,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import asyncpg
 import psutil
@@ -237,11 +239,11 @@ def _remove(home: Home) -> None:
 
 
 def free(count: int) -> Sequence[int]:
-    """That many ports that nobody listens on."""
+    """That many ports that nobody listens on, and that no other test will choose."""
     found: list[int] = []
     while len(found) < count:
         port = random.choice(BELOW_EPHEMERAL)
-        if port not in found and _all_free([port]):
+        if _all_free([port]) and hold(port):
             found.append(port)
     return found
 
@@ -250,8 +252,31 @@ def _free_offset() -> int:
     """An offset at which every port of a stack is free."""
     while True:
         offset = random.randrange(100, BELOW_EPHEMERAL.stop - max(PORTS.values()))
-        if _all_free([port + offset for port in PORTS.values()]):
+        ports = [port + offset for port in PORTS.values()]
+        if _all_free(ports) and all(map(hold, ports)):
             return offset
+
+
+def hold(port: int) -> bool:
+    """Take `port` for this process, until it ends; False where a test has it, in whichever process.
+
+    Between the look at a port and the server on it lie seconds, and tests run beside each other. A server that is down
+    for a while keeps its own, too.
+    """
+    folder = Path(tempfile.gettempdir()) / f"temas-test-ports-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    file = (folder / str(port)).open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        return False
+    _HELD.append(file)
+    return True
+
+
+_HELD: list[IO[str]] = []
+"""Files that are locked for as long as they are open."""
 
 
 def _all_free(ports: Sequence[int]) -> bool:

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from shared import topics
 from shared.topics import Topic
-from tests.servers import Installation, Servers
+from tests.servers import Installation, Servers, free, hold
 
 WORDS = ("started", "killed", "started again")
 
@@ -91,3 +91,8 @@ async def test_a_role_sees_its_own_schema_and_no_other(servers: Servers) -> None
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await connection.execute("CREATE ROLE another SUPERUSER")
         await connection.close()
+
+
+def test_a_port_that_a_test_has_chosen_is_chosen_by_no_other() -> None:
+    [port] = free(1)
+    assert not hold(port)
