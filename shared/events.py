@@ -21,6 +21,11 @@ CONTENT_TYPE = "application/cloudevents+json"
 
 CallType = Literal["identify", "track", "page", "screen", "group", "alias"]
 
+Trust = Literal["server", "client"]
+"""How far a source is believed: `server`, a system that keeps its key to itself; `client`, an app or a page, whose key
+anybody can read. Events of before trust was recorded count as a server's, so that their meaning stays what it was.
+"""
+
 
 class CloudEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     """The attributes every event carries. (`source`, `id`) names an event for ever; `time` is when it happened."""
@@ -41,7 +46,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     At least one of `user_id` and `anonymous_id` is there and none is empty. `name` is the event of a `track`, the
     name of a `page` or `screen`. `traits` are those of the call, merged over `context.traits`. `properties` and
-    `context` stay JSON: most readers never open them.
+    `context` stay JSON: most readers never open them. `trust` is that of the source when the call was taken.
     """
 
     type: CallType
@@ -54,6 +59,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     group_id: str | None = None
     traits: dict[str, Any] = {}
     external_ids: tuple[Identifier, ...] = ()
+    trust: Trust = "server"
     properties: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b"{}"))
     context: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b"{}"))
 
