@@ -3,6 +3,7 @@
 TemasError
 ├── Invalid              400 invalid_request: names the field and the fix; `details` name the path of each bad field
 ├── Unauthorized         401 unauthorized
+│   └── TokenRefused     401 unauthorized, for routes that take user tokens
 ├── Forbidden            403 forbidden
 ├── NotFound             404 not_found
 ├── Unavailable          503 unavailable, Retry-After: a server we need is away; the same call may be sent again
@@ -60,6 +61,18 @@ class Unauthorized(TemasError):
     @property
     def headers(self) -> Mapping[str, str]:
         return {"WWW-Authenticate": 'Basic realm="temas"'}
+
+
+class TokenRefused(Unauthorized):
+    """There is no user token, or one that is not accepted. `given`: whether there is one."""
+
+    def __init__(self, message: str, *, given: bool = False) -> None:
+        super().__init__(message)
+        self.given = given
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {"WWW-Authenticate": 'Bearer realm="temas"' + (', error="invalid_token"' if self.given else "")}
 
 
 class Forbidden(TemasError):

@@ -116,6 +116,10 @@ KEYS_UNREADABLE = Counter(
     "Records of the topic `keys` that could not be read. Any: a key may hold here that was revoked.",
     ["service"],
 )
+TOKEN_KEYS_READ = Gauge(
+    "temas_user_token_keys_read_timestamp_seconds",
+    "When this process last read the JWKS of user tokens; 0 where it never did, or there is none.",
+)
 PUBLISHED = Counter("temas_publisher_published_total", "States published.", ["publisher"])
 PUBLISH_FAILURES = Counter(
     "temas_publisher_failures_total",

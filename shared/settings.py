@@ -54,6 +54,44 @@ class ServiceSettings(BaseSettings):
     drain: float = 10.0
 
 
+class UserTokenSettings(BaseSettings):
+    """What verifies user tokens: `TEMAS_USER_TOKEN_*`, the same for every service that takes them.
+
+    A service's `Settings` has this as a base, beside `ServiceSettings`.
+    """
+
+    model_config = SettingsConfigDict(frozen=True, populate_by_name=True)
+
+    # What the company's backend signs user tokens with (HS256). While one secret takes another's place, both, with a
+    # comma between them: tokens of either are accepted. So a secret has no comma in it.
+    user_token_secret: SecretStr | None = Field(
+        None, validation_alias=AliasChoices("user_token_secret", "TEMAS_USER_TOKEN_SECRET")
+    )
+    # The backend's public keys (RS256, ES256) as a JWKS: a path, or an https address. Several keys have names (`kid`),
+    # and tokens say the name of theirs.
+    user_token_jwks: str | None = Field(None, validation_alias=AliasChoices("user_token_jwks", "TEMAS_USER_TOKEN_JWKS"))
+    # Seconds between two readings of it. A key that was taken out of it holds that long; for one that a token names and
+    # it lacks it is read again at once.
+    user_token_jwks_every: float = Field(
+        300.0, gt=0, validation_alias=AliasChoices("user_token_jwks_every", "TEMAS_USER_TOKEN_JWKS_EVERY")
+    )
+    # Seconds that a user token may go on to hold, at most: one that ends later is refused.
+    user_token_longest: int = Field(
+        86_400, gt=0, validation_alias=AliasChoices("user_token_longest", "TEMAS_USER_TOKEN_LONGEST")
+    )
+
+    @property
+    def user_token_secrets(self) -> list[str]:
+        """The secrets one by one."""
+        given = "" if self.user_token_secret is None else self.user_token_secret.get_secret_value()
+        return [secret.strip() for secret in given.split(",") if secret.strip()]
+
+    @property
+    def takes_user_tokens(self) -> bool:
+        """Whether there is anything to verify them with."""
+        return bool(self.user_token_secrets) or self.user_token_jwks is not None
+
+
 class DatabaseSettings(BaseSettings):
     """How to reach PostgreSQL: `TEMAS_<SERVICE>_DATABASE_URL`, else `TEMAS_DATABASE_URL`. See `database_settings`."""
 

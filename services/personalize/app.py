@@ -53,9 +53,11 @@ FORGET_EVERY = 30.0
 def build(settings: Settings, clock: Clock = system_clock) -> FastAPI:
     """The service, to be served."""
     health = Health()
+    tokens = UserTokens(settings, clock)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.tokens = tokens
         async with running(app, settings, health, clock):
             yield
 
@@ -65,7 +67,7 @@ def build(settings: Settings, clock: Clock = system_clock) -> FastAPI:
         description=DESCRIPTION,
         health=health,
         lifespan=lifespan,
-        routers=[api.router(UserTokens(settings.user_token_secret))],
+        routers=[api.router(tokens)],
         largest_body=LARGEST_BODY,
         beside=direct(lambda: app.state.keyring, lambda: app.state.decisions, LARGEST_BODY),
     )
@@ -128,7 +130,8 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
             clock=clock,
         )
         try:
-            async with background(app, consumer.run(), keys.run(), *(loop.run() for loop in loops.values())):
+            turns = (loop.run() for loop in loops.values())
+            async with background(app, consumer.run(), keys.run(), app.state.tokens.run(), *turns):
                 yield
         finally:
             await records.flush(settings.drain)

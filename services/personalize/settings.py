@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Self
 
-from pydantic import AliasChoices, Field, SecretStr
+from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from services.personalize.domain.decision import Policy
 from services.personalize.domain.gates import Rests
 from services.personalize.domain.learner import Prior
 from services.personalize.domain.outcomes import Windows
-from shared.settings import DatabaseSettings, KafkaSettings, ServiceSettings, database_settings
+from shared.settings import DatabaseSettings, KafkaSettings, ServiceSettings, UserTokenSettings, database_settings
 
 SERVICE = "personalize"
 
 
-class Settings(ServiceSettings):
+class Settings(ServiceSettings, UserTokenSettings):
     model_config = SettingsConfigDict(env_prefix="TEMAS_PERSONALIZE_", frozen=True, populate_by_name=True)
 
     port: int = 8004
-    # What the company's backend signs user tokens with (HS256).
-    user_token_secret: SecretStr = Field(validation_alias=AliasChoices("user_token_secret", "TEMAS_USER_TOKEN_SECRET"))
-
     # The share of people who get no offers, so that what offers do can be measured; and what the draw depends on.
     holdout: float = Field(default=0.05, ge=0, le=1)
     holdout_salt: str = Field(default="temas", min_length=1, max_length=64)
@@ -62,6 +60,12 @@ class Settings(ServiceSettings):
 
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     database: DatabaseSettings = Field(default_factory=lambda: database_settings(SERVICE))
+
+    @model_validator(mode="after")
+    def _people_can_ask(self) -> Self:
+        if not self.takes_user_tokens:
+            raise ValueError("set TEMAS_USER_TOKEN_SECRET or TEMAS_USER_TOKEN_JWKS: they verify people's tokens")
+        return self
 
     @property
     def policy(self) -> Policy:

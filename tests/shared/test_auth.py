@@ -1,17 +1,14 @@
-"""Keys and tokens: who is let in, who is told that a key is missing, and who that theirs does not do."""
+"""Keys: who is let in, who is told that a key is missing, and who that theirs does not do."""
 
 from __future__ import annotations
 
 import base64
-import json
-import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
 import httpx
-import jwt
 import msgspec
 import pytest
 from fastapi import Depends, FastAPI
@@ -19,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from shared.auth import Caller, UserTokens, credential, guard
-from shared.errors import TemasError, Unauthorized
+from shared.auth import Caller, credential, guard
+from shared.errors import TemasError
 from shared.events import NamedKey
 from shared.http import Json
 from shared.keys import Keyring
@@ -28,7 +25,6 @@ from shared.scopes import SCOPES, digest, opens
 
 SECRET = "sk_secret"
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-SIGNING = "a secret of the company's backend, of 48 bytes or more"
 
 
 def basic(user: str, password: str = "") -> str:
@@ -169,61 +165,3 @@ def test_the_credential_is_the_basic_user_name_or_what_follows_bearer() -> None:
     assert credential(basic("key", "pass:word")) == "key"
     assert credential("Bearer  t.o.k ") == "t.o.k"
     assert credential("Digest x") is None
-
-
-# --- user tokens -----------------------------------------------------------------------------------------------------
-
-
-def claims(**changes: Any) -> dict[str, Any]:
-    told = {"sub": "u-17", "aud": "temas", "exp": int(time.time()) + 60} | changes
-    return {name: value for name, value in told.items() if value is not None}
-
-
-def bearer(said: dict[str, Any], *, secret: str = SIGNING, algorithm: str = "HS256") -> str:
-    return "Bearer " + jwt.encode(said, secret, algorithm=algorithm)
-
-
-def unsigned(said: dict[str, Any]) -> str:
-    parts = ({"alg": "none", "typ": "JWT"}, said)
-    return (
-        "Bearer "
-        + ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts)
-        + "."
-    )
-
-
-def test_a_token_of_the_companys_backend_names_the_person() -> None:
-    assert UserTokens(SecretStr(SIGNING)).user_id(bearer(claims())) == "u-17"
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        pytest.param(None, id="missing"),
-        pytest.param("Bearer not.a.token", id="garbage"),
-        pytest.param(bearer(claims(exp=int(time.time()) - 1)), id="expired"),
-        pytest.param(bearer(claims(exp=None)), id="endless"),
-        pytest.param(bearer(claims(sub=None)), id="nobody"),
-        pytest.param(bearer(claims(aud=None)), id="no audience"),
-        pytest.param(bearer(claims(aud="another-service")), id="foreign"),
-        pytest.param(bearer(claims(), secret="somebody-else's-secret-of-32-bytes+"), id="forged"),
-        pytest.param(bearer(claims(), algorithm="HS384"), id="another algorithm"),
-        pytest.param(unsigned(claims()), id="unsigned"),
-    ],
-    ids=[
-        "missing",
-        "garbage",
-        "expired",
-        "endless",
-        "nobody",
-        "no-audience",
-        "foreign",
-        "forged",
-        "algorithm",
-        "unsigned",
-    ],
-)
-def test_any_other_token_is_refused(given: str | None) -> None:
-    with pytest.raises(Unauthorized) as refused:
-        UserTokens(SecretStr(SIGNING)).user_id(given)
-    assert SIGNING not in refused.value.message
