@@ -95,6 +95,7 @@ def create_app(
     app = FastAPIOffline(title=title, description=description, version="1", lifespan=lifespan, telemetry=OWN_TELEMETRY)
     app.add_middleware(_Limited, largest=largest_body)
     app.add_middleware(Addressed)
+    app.add_middleware(_Unfailing)
     app.add_middleware(_Measured, service=service)
     app.state.hot = hot or {}
     app.state.short = {**app.state.hot, **(beside or {})}
@@ -107,7 +108,6 @@ def create_app(
     app.add_exception_handler(HTTPException, _http_error)
     for failure in FAILURES:
         app.add_exception_handler(failure, _server_away)
-    app.add_exception_handler(Exception, _unexpected)
     app.include_router(_operations(health))
     for router in routers:
         app.include_router(router)
@@ -199,9 +199,33 @@ async def _server_away(request: Request, error: Exception) -> Response:
     return await _temas_error(request, away(_route(request.scope), error))
 
 
-async def _unexpected(request: Request, error: Exception) -> Response:
-    log.error("unexpected error", route=_route(request.scope), exc_info=error)
-    return Json({"code": "internal_error", "message": "this is our fault; it was logged"}, status_code=500)
+class _Unfailing:
+    """Answers 500 for a bug, and logs it once.
+
+    Starlette's own handler for this raises the error again behind the answer. The server then logs it a second time and
+    closes the connection, on which the client may have sent its next request already.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def noted(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noted)
+        except Exception as error:
+            if scope["type"] != "http" or begun:
+                error.add_note(f"route: {_route(scope)}")
+                raise  # half an answer can't be mended: the server logs this, and hangs up
+            log.exception("unexpected error", route=_route(scope))
+            body = {"code": "internal_error", "message": "this is our fault; it was logged"}
+            await Json(body, status_code=500)(scope, receive, send)
 
 
 # --- measuring -------------------------------------------------------------------------------------------------------

@@ -12,6 +12,8 @@ import uvicorn
 from fastapi import APIRouter, FastAPI, Request
 from prometheus_client import REGISTRY
 from pydantic import SecretStr
+from starlette.responses import StreamingResponse
+from structlog.testing import capture_logs
 
 from shared.errors import TooManyRequests
 from shared.health import Health
@@ -132,7 +134,22 @@ async def place() -> AsyncIterator[Place]:
 
     @router.post("/cold")
     async def cold(request: Request) -> dict[str, str]:
-        return {"body": (await request.body()).decode()}
+        body = await request.body()
+        if body == b"crash":
+            raise ZeroDivisionError
+        return {"body": body.decode()}
+
+    @router.post("/unread")
+    async def unread() -> None:
+        raise ZeroDivisionError
+
+    @router.get("/half")
+    async def half() -> StreamingResponse:
+        return StreamingResponse(broken())
+
+    async def broken() -> AsyncIterator[bytes]:
+        yield b"half of it"
+        raise ZeroDivisionError
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -224,6 +241,48 @@ async def test_what_goes_wrong_inside_is_told_as_json(place: Place, body: bytes)
         assert (status, json.loads(said)["code"]) == (500, "internal_error")
         await client.send(request(b"fine"))
         assert (await client.answer())[0] == 200
+
+
+@pytest.mark.parametrize("pipelined", [False, True])
+@pytest.mark.parametrize("path", ["/hot", "/cold", "/unread"])
+async def test_after_a_bug_the_connection_goes_on_and_it_is_logged_and_counted_once(
+    place: Place, caplog: pytest.LogCaptureFixture, path: str, pipelined: bool
+) -> None:
+    def failed() -> float:
+        labels = {"service": "tests", "method": "POST", "route": path, "status": "500"}
+        return REGISTRY.get_sample_value("temas_http_requests_total", labels) or 0
+
+    before = failed()
+    bad, good = request(b"crash", path), request(b"fine", "/cold")
+    with capture_logs() as logged, caplog.at_level("DEBUG", "uvicorn.error"):
+        async with place.client() as client:
+            await client.send(*([bad + good + bad + good] if pipelined else [bad]))
+            said = [await client.answer()]
+            for each in (good, bad, good):
+                if not pipelined:
+                    await client.send(each)
+                said.append(await client.answer())
+    assert [status for status, *_ in said] == [500, 200, 500, 200]
+    assert [json.loads(body).get("code") for *_, body in said] == ["internal_error", None] * 2
+    assert failed() == before + 2
+    assert [(each["event"], each["route"]) for each in logged] == [("unexpected error", path)] * 2
+    assert [each for each in caplog.records if each.levelname in ("ERROR", "CRITICAL")] == []
+
+
+async def test_a_bug_behind_half_an_answer_ends_the_connection_and_is_logged_once(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else a client would take what it has for the whole."""
+    with capture_logs() as logged:
+        async with place.client() as client:
+            await client.send(b"GET /half HTTP/1.1\r\nHost: x\r\n\r\n")
+            said = await asyncio.wait_for(client.reader.read(), 5)
+    assert b"half of it" in said
+    assert not said.endswith(b"0\r\n\r\n")
+    [found] = [each for each in caplog.records if each.levelname == "ERROR"]
+    assert logged == []
+    assert found.exc_info is not None
+    assert getattr(found.exc_info[1], "__notes__", None) == ["route: /half"]
 
 
 async def test_other_methods_are_refused_by_name(place: Place) -> None:
