@@ -1,12 +1,12 @@
 # What a person types. `make` alone lists it. TEMAS_HOME and TEMAS_PORT_OFFSET choose another stack than the usual one.
 .DEFAULT_GOAL := help
-.PHONY: help up down status logs reset demo test lint check bench bench-scale lock fmt
+.PHONY: help up down status logs reset demo test lint check bench bench-against bench-scale lock fmt
 RUN := .venv/bin/
 # Each process of the tests starts servers of its own: four of them are enough for any machine.
 PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
 
 help: ## List what can be typed
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 up: .venv/.ready ## Start PostgreSQL, Kafka and the four services, and wait until all serve
 	@$(RUN)python -m deploy.local up
@@ -40,6 +40,9 @@ check: lint ## Run the fast half: lint, and the tests that need no server
 
 bench: .venv/.ready ## Measure speed, each figure beside its raw limit of the same run
 	@$(RUN)python -m tests.bench
+
+bench-against: .venv/.ready ## Measure this checkout and another by turns: commit=abc1234; rounds=, only=batch,single,way,decide
+	@$(RUN)python -m tests.bench.against $(or $(commit),HEAD) $(if $(rounds),--rounds $(rounds)) $(if $(only),--only $(only))
 
 bench-scale: .venv/.ready ## Measure what an event costs among 10,000, 100,000 and a million profiles
 	@$(RUN)python -m tests.bench.scale $(if $(sizes),--sizes $(sizes))

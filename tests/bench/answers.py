@@ -28,11 +28,25 @@ USERS = 6_400
 
 async def decisions(run: Run) -> list[Row]:
     """One process, 100 offers, half of them with a rule."""
+    await prepare_decisions(run)
+    return await _rows(run, "personalize", _questions(run), f"a decision among {OFFERS} offers", "5 / 20 ms")
+
+
+async def prepare_decisions(run: Run) -> None:
+    """Make people and offers that are decided about."""
     await _fill(run)
     _put_offers(run)
+
+
+async def ask(run: Run, rate: float, seconds: float) -> Costed:
+    """Ask for `rate` decisions a second. Gives what came back, and the cost of a decision."""
+    url, pid = run.stack.url("personalize"), run.stack.pid("personalize")
+    return await run.costed(Load(url, _questions(run), CONNECTIONS, seconds, rate=rate, warm_up=1), pid)
+
+
+def _questions(run: Run) -> Requests:
     url, key = run.stack.url("personalize"), basic(run.stack.told["TEMAS_SECRET_KEY"])
-    requests = Requests(tuple(post(url, "/v1/decide", _question(user), key) for user in range(0, USERS, 10)))
-    return await _rows(run, "personalize", requests, f"a decision among {OFFERS} offers", "5 / 20 ms")
+    return Requests(tuple(post(url, "/v1/decide", _question(user), key) for user in range(0, USERS, 10)))
 
 
 async def profiles(run: Run) -> list[Row]:

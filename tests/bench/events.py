@@ -44,16 +44,20 @@ def _json(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
 
 
-def batch(number: int, size: int) -> bytes:
-    """The template of a batch of `size` events of as many users; one in ten is an order."""
+def batch(number: int, size: int, new: int = 0) -> bytes:
+    """The template of a batch of `size` events of as many users; one in ten is an order.
+
+    `new`: one in so many is of somebody who has never been there; 0, of nobody.
+    """
     mark = MARK.decode()
-    events = [event(f"u-{number * size + i:05d}", f"{mark}-{i:03d}", order=i % 10 == 0) for i in range(size)]
+    users = [f"n-{mark}-{i:03d}" if new and i % new == new - 1 else f"u-{number * size + i:05d}" for i in range(size)]
+    events = [event(user, f"{mark}-{i:03d}", order=i % 10 == 0) for i, user in enumerate(users)]
     return b'{"batch":[' + b",".join(events) + b"]}"
 
 
-def batches(url: str, key: str, size: int, first: int = 0) -> Requests:
+def batches(url: str, key: str, size: int, first: int = 0, new: int = 0) -> Requests:
     """Requests that post batches, numbered from `first`."""
-    templates = tuple(post(url, "/v1/batch", batch(number, size), basic(key)) for number in range(BATCHES))
+    templates = tuple(post(url, "/v1/batch", batch(number, size, new), basic(key)) for number in range(BATCHES))
     return Requests(templates, first)
 
 

@@ -29,14 +29,14 @@ Make = Callable[[str, str], Requests]
 
 async def batched(run: Run) -> list[Row]:
     """Batches of 100."""
-    _plan(run)
+    plan(run)
     with ingest_alone(run.stack) as server:
-        ours, cost = await _flat_out(run, server, _batches, BATCH_CONNECTIONS)
+        ours, cost = await flat_out(run, server, _batches, BATCH_CONNECTIONS)
         records = await limits.written_records(run.stack)
         memory = resident(server.pid)
     raw = await limits.produced(run.stack, records, run.seconds(8))
     with empty_handler(run.stack) as server:
-        empty, least = await _flat_out(run, server, _batches, BATCH_CONNECTIONS)
+        empty, least = await flat_out(run, server, _batches, BATCH_CONNECTIONS)
     events, at_most = BATCH * ours.rate, BATCH * empty.rate
     return [
         Row(
@@ -56,11 +56,11 @@ async def batched(run: Run) -> list[Row]:
 
 async def single(run: Run) -> list[Row]:
     """One event a request."""
-    _plan(run)
+    plan(run)
     with ingest_alone(run.stack) as server:
-        ours, cost = await _flat_out(run, server, singles, SINGLE_CONNECTIONS)
+        ours, cost = await flat_out(run, server, singles, SINGLE_CONNECTIONS)
     with empty_handler(run.stack) as server:
-        empty, least = await _flat_out(run, server, singles, SINGLE_CONNECTIONS)
+        empty, least = await flat_out(run, server, singles, SINGLE_CONNECTIONS)
     return [
         Row(
             "accepted, one a request",
@@ -86,8 +86,9 @@ def _batches(url: str, key: str) -> Requests:
     return batches(url, key, BATCH)
 
 
-async def _flat_out(run: Run, server: Server, requests: Make, connections: int) -> Costed:
-    load = Load(server.url, requests(server.url, run.stack.told["TEMAS_WRITE_KEY"]), connections, run.seconds(12))
+async def flat_out(run: Run, server: Server, requests: Make, connections: int, seconds: float = 12.0) -> Costed:
+    """Send as much as `connections` get answered. Gives what came back, and the cost of a request."""
+    load = Load(server.url, requests(server.url, run.stack.told["TEMAS_WRITE_KEY"]), connections, run.seconds(seconds))
     if not wrk.there():
         return await run.costed(replace(load, seconds=load.seconds + WARM_UP, warm_up=WARM_UP), server.pid)
     await wrk.driven(replace(load, seconds=WARM_UP))
@@ -96,7 +97,7 @@ async def _flat_out(run: Run, server: Server, requests: Make, connections: int) 
     return Costed(outcome, (busy(server.pid) - before) / max(outcome.sent, 1))
 
 
-def _plan(run: Run) -> None:
+def plan(run: Run) -> None:
     """Plan the events that the bench sends, as a company would that means it."""
     client = Client(run.stack)
     for name in sorted({*NAMES, "Order Completed"}):

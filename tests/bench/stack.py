@@ -29,10 +29,12 @@ class BenchFailed(Exception):
 
 @dataclass(frozen=True)
 class Stack:
-    """A stack that may or may not run. `offset` is added to all its ports."""
+    """A stack that may or may not run. `offset` is added to all its ports; `root` is the checkout that it runs."""
 
     home: Path
     offset: int
+    root: Path = ROOT
+    python: str = sys.executable
 
     def environment(self, **more: str) -> dict[str, str]:
         """For programs of this stack: ours without what points at another one."""
@@ -61,8 +63,8 @@ class Stack:
     def _run(self, command: str) -> float:
         began = time.perf_counter()
         done = subprocess.run(
-            [sys.executable, "-m", "deploy.local", command],
-            cwd=ROOT, env=self.environment(), capture_output=True, text=True, check=False,
+            [self.python, "-m", "deploy.local", command],
+            cwd=self.root, env=self.environment(), capture_output=True, text=True, check=False,
         )  # fmt: skip
         if done.returncode:
             raise BenchFailed(f"`deploy.local {command}` failed: {(done.stdout + done.stderr).strip()[-500:]}")
@@ -89,9 +91,9 @@ class Server:
 
 
 @contextmanager
-def own_stack() -> Iterator[Stack]:
+def own_stack(root: Path = ROOT, python: str = sys.executable) -> Iterator[Stack]:
     """A stack's place, not started; at the end it is stopped and its folder deleted."""
-    stack = Stack(Path(tempfile.mkdtemp(prefix="temas-bench-")), free_offset())
+    stack = Stack(Path(tempfile.mkdtemp(prefix="temas-bench-")), free_offset(), root, python)
     try:
         yield stack
     finally:
@@ -119,9 +121,9 @@ def ingest_alone(stack: Stack) -> Iterator[Server]:
     """Another ingest on the same Kafka, with topics of its own that nobody reads."""
     port = 8005 + stack.offset
     environment = stack.environment(**stack.told, TEMAS_KAFKA_PREFIX=PREFIX, TEMAS_INGEST_PORT=str(port))
-    module = [sys.executable, "-m", "services.ingest"]
-    subprocess.run([*module, "migrate"], cwd=ROOT, env=environment, check=True, capture_output=True)
-    with serving([*module, "serve"], port, environment) as server:
+    module = [stack.python, "-m", "services.ingest"]
+    subprocess.run([*module, "migrate"], cwd=stack.root, env=environment, check=True, capture_output=True)
+    with serving([*module, "serve"], port, environment, stack.root) as server:
         yield server
 
 
@@ -134,9 +136,11 @@ def empty_handler(stack: Stack) -> Iterator[Server]:
 
 
 @contextmanager
-def serving(command: list[str], port: int, environment: Mapping[str, str]) -> Iterator[Server]:
-    """Run `command` while the block lasts, once it listens on `port`."""
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def serving(command: list[str], port: int, environment: Mapping[str, str], folder: Path = ROOT) -> Iterator[Server]:
+    """Run `command` in `folder` while the block lasts, once it listens on `port`."""
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         until = time.monotonic() + 30
         while not _listens(port):
