@@ -1,8 +1,8 @@
 """`make bench-against commit=...`: this checkout and another commit, by turns in one run. Nothing is asserted.
 
 The speed of a machine moves, by three times where others share it, so a figure by itself says little. Here both
-versions run side by side, each with a Kafka and a PostgreSQL of its own; each round measures both, the first to go
-changing from round to round; and what is told is the ratio within a round.
+versions run side by side, each with a Kafka and a PostgreSQL of its own; each round takes each measurement of both, one
+right after the other, the first to go changing from round to round; and what is told is the ratio within a round.
 """
 
 from __future__ import annotations
@@ -122,13 +122,11 @@ MEASURES: Mapping[str, Measure] = {"batch": batched, "single": single, "way": wh
 YARD = Figure("a loop of 100,000 turns", "ms")
 
 
-async def turn(side: Side, names: Sequence[str]) -> Figures:
-    """All figures of one side, once, with the machine's speed meanwhile."""
-    found: dict[Figure, float] = {}
+async def turn(side: Side, name: str) -> Figures:
+    """One measurement of one side, with the machine's speed before and after it."""
     yards = [yard() for _ in range(YARDS)]
-    for name in names:
-        found |= await MEASURES[name](side)
-        yards += [yard() for _ in range(YARDS)]
+    found = await MEASURES[name](side)
+    yards += [yard() for _ in range(YARDS)]
     return {**found, YARD: 1e3 * min(yards)}
 
 
@@ -169,15 +167,17 @@ def compared(rounds: Sequence[Round]) -> dict[Figure, Compared]:
 
 
 async def by_turns(ours: Side, theirs: Side, rounds: int, names: Sequence[str], console: Console) -> list[Round]:
-    """Measure both in each round. One round before is not counted: by then everything is warm."""
+    """Measure both in each round, one right after the other. One round before is not counted: it warms up."""
     taken = []
     for number in range(rounds + 1):
-        first, second = (ours, theirs) if number % 2 else (theirs, ours)
-        found = {id(side): await turn(side, names) for side in (first, second)}
-        if number:
-            taken.append(Round(found[id(ours)], found[id(theirs)]))
-        console.print(f"Round {number} of {rounds}{'' if number else ' (to warm up)'} ...")
-    return taken
+        console.print(f"Round {number} of {rounds}{'' if number else ', to warm up'} ...")
+        one: dict[Figure, float] = {}
+        other: dict[Figure, float] = {}
+        for name in names:
+            for side, found in ((ours, one), (theirs, other))[:: 1 if number % 2 else -1]:
+                found.update(await turn(side, name))
+        taken.append(Round(one, other))
+    return taken[1:]
 
 
 # --- the two ---------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -93,6 +94,7 @@ class Server:
 @contextmanager
 def own_stack(root: Path = ROOT, python: str = sys.executable) -> Iterator[Stack]:
     """A stack's place, not started; at the end it is stopped and its folder deleted."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends the bench ends its stacks, too
     stack = Stack(Path(tempfile.mkdtemp(prefix="temas-bench-")), free_offset(), root, python)
     try:
         yield stack
