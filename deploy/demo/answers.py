@@ -148,6 +148,7 @@ class Decision(msgspec.Struct, frozen=True):
     offers: tuple[OfferShown, ...]
     profile_id: str | None = None
     profile_version: int | None = None
+    degraded: tuple[str, ...] = ()
 
 
 class DecisionRecord(msgspec.Struct, frozen=True):

@@ -105,7 +105,7 @@ async def order(temas: Temas, screen: Screen, visitor: Visitor) -> None:
 async def decision(temas: Temas, screen: Screen, visitor: Visitor) -> tuple[Decision, Sequence[Candidate]]:
     """What to offer them now, and why not the rest."""
     screen.chapter("What to offer them now")
-    decided = await _asked(temas, visitor.customer)
+    decided = await _until(lambda: _asked(temas, visitor.customer), lambda decided: not decided.degraded)
     record = await temas.decision(decided.decision_id)
     _show(screen, f"The decision, on profile version {decided.profile_version}", decided, record.candidates)
     return decided, record.candidates
@@ -156,8 +156,8 @@ async def _until(ask: Callable[[], Awaitable[T]], enough: Callable[[T], bool]) -
 
 
 def _has_offers(decided: Decision) -> bool:
-    """Whether the offers that were just set up are known where decisions are made."""
-    return decided.silence != "no_offers"
+    """Whether the offers that were just set up are known where decisions are made, and the customers, too."""
+    return decided.silence != "no_offers" and not decided.degraded
 
 
 def _has_engaged(scores: Valuation) -> bool:
@@ -173,7 +173,7 @@ def _shows(view: View, scores: Valuation) -> bool:
 
 
 def _knows(decided: Decision, view: View) -> bool:
-    return (decided.profile_version or 0) >= view.version
+    return (decided.profile_version or 0) >= view.version and not decided.degraded
 
 
 def _has_learnt(

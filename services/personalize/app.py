@@ -89,6 +89,7 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
         knowledge = await _knowledge(database, settings)
         customers = Customers(
             reads,
+            follows=lambda: health.parts["consumer"].complaint is None,
             clock=clock,
             patience=settings.patience,
             at_once=settings.database.pool_size,

@@ -18,6 +18,11 @@ REFUSED = Counter(
     "Offers that a decision left out, by the first gate they failed. A jump in one: a rule, or a lost consent.",
     ["gate"],
 )
+UNKNOWN = Counter(
+    "temas_personalize_candidates_unknown_total",
+    "Of those, the offers that asked for something of a person who could not be looked up, by gate. An outage.",
+    ["gate"],
+)
 DECISION_SECONDS = Histogram(
     "temas_personalize_decision_seconds",
     "Seconds from the question to the answer, HTTP not counted.",
@@ -26,7 +31,7 @@ DECISION_SECONDS = Histogram(
 DEGRADED = Counter(
     "temas_personalize_degraded_total",
     "Decisions made without something: profile (the read model did not answer in time), behind (views come late), "
-    "knowledge (offers and what was learned are some seconds old).",
+    "knowledge (offers and what was learned are some seconds old), holdout (which side of it the person is on).",
     ["without"],
 )
 FEEDBACK = Counter(

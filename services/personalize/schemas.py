@@ -188,7 +188,7 @@ class DecisionAnswer(BaseModel):
         description="Why there are no offers, where there are none."
     )
     offers: list[OfferShown]
-    degraded: list[str] = Field(description="What had to be done without: profile, behind, knowledge.")
+    degraded: list[str] = Field(description="What had to be done without: profile, behind, knowledge, holdout.")
 
 
 class NumbersAnswer(Answer):
@@ -204,7 +204,7 @@ class NumbersAnswer(Answer):
 class CandidateAnswer(Answer):
     offer_id: str
     gate: Gate | None = Field(description="The first gate it failed.")
-    reason: str | None
+    reason: str | None = Field(description="`unknown` where the person could not be looked up.")
     rank: int | None = Field(description="Also past `limit`; in the holdout, what it would have been.")
     numbers: NumbersAnswer | None
 

@@ -51,8 +51,9 @@ class Settings(ServiceSettings, UserTokenSettings):
     # Seconds between two looks for changed offers and evidence; this process's own feedback doesn't wait for them.
     refresh_every: float = Field(default=0.25, gt=0)
 
-    # Seconds to wait for the read model before deciding from what is in memory.
-    patience: float = Field(default=0.05, gt=0)
+    # Seconds to wait for the read model before deciding from what is in memory. That says nothing of consent and caps:
+    # waiting a little longer costs less than going without the offers that ask for them.
+    patience: float = Field(default=0.2, gt=0)
     # People whose last answer from the read model is kept in memory.
     remembered: int = Field(default=5_000, ge=0)
     # Bytes of decision records that may wait for Kafka. Past that the newest are dropped, and counted.

@@ -17,6 +17,7 @@ from prometheus_client import REGISTRY
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
+from services.personalize.domain.holdout import held_out
 from services.personalize.publisher import DecisionLog
 from services.personalize.tables import METADATA
 from shared import topics
@@ -27,6 +28,12 @@ from tests.personalize.desk import Desk, make_topics, open_desk, settings, until
 from tests.servers import Installation, Servers
 
 STEPS = ("Shown", "Clicked", "Accepted", "Dismissed")
+
+PEOPLE = ("granted", "refused", "capped", "dismissed")
+"""The first has consented to marketing, the others have refused; what else there is to say of them their names say."""
+
+VISITORS = [f"anonymous_id:v-{number}" for number in range(100)]
+USERS = [f"user_id:u-{number}" for number in range(100)]
 
 
 @pytest.fixture
@@ -45,6 +52,16 @@ def feedback(step: str, decision: Mapping[str, Any], offer: str, **rest: Any) ->
 
 def p_click(candidates: Mapping[str, Mapping[str, Any]], offer: str) -> float:
     return float(candidates[offer]["numbers"]["p_click"])
+
+
+def gates(candidates: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """The gate that each offer failed, of those that failed one."""
+    return {offer: each["gate"] for offer, each in candidates.items() if each["gate"] is not None}
+
+
+def unknown(gate: str) -> float:
+    """How many offers were left out because somebody could not be looked up."""
+    return REGISTRY.get_sample_value("temas_personalize_candidates_unknown_total", {"gate": gate}) or 0.0
 
 
 def dropped() -> float:
@@ -259,33 +276,92 @@ async def test_a_second_process_learns_what_the_first_one_heard(installation: In
         await until(learnt)
 
 
-async def test_without_the_database_a_decision_still_comes(breakable_servers: Servers) -> None:
+async def test_without_the_database_nobody_gets_what_they_may_have_refused(breakable_servers: Servers) -> None:
+    said = {
+        name: {"marketing": {"web": Consent(name == "granted", "2026-01-01T00:00:00.000Z", "m-1")}} for name in PEOPLE
+    }
     async with breakable_servers.installation() as installation:
         await make_topics(installation)
         async with open_desk(settings(installation)) as desk:
-            await desk.put_offer("again", eligibility="computed.order_count >= 1")
-            await desk.put_offer("tea")
-            await desk.know(view("user_id:u-1", computed={"order_count": 1}))
-            assert len((await desk.decide("user_id:u-1"))["offers"]) == 2
-            await breakable_servers.postgres.stop()
-            known, unknown = await desk.decide("user_id:u-1"), await desk.decide("user_id:nobody")
-            assert {offer["offer_id"] for offer in known["offers"]} == {"again", "tea"}, "from memory"
-            assert (known["profile_id"], "profile" in known["degraded"]) == ("p-u-1", True)
-            assert [offer["offer_id"] for offer in unknown["offers"]] == ["tea"]
-            assert (await desk.record(known))["degraded"] == known["degraded"]
+            await desk.put_offer("marketing")
+            await desk.put_offer("capped", purpose=None, caps=[{"count": 1, "days": 7}])
+            await desk.put_offer("again", purpose=None, eligibility="computed.order_count >= 1")
+            await desk.put_offer("recall", purpose=None)
+            await desk.know(
+                *(view(f"user_id:{name}", consent=said[name], computed={"order_count": 1}) for name in PEOPLE)
+            )
+            for name, step, offer in (("capped", "Shown", "capped"), ("dismissed", "Dismissed", "recall")):
+                await desk.tell(feedback(step, await desk.decide(f"user_id:{name}"), offer, user=name))
+            await until(lambda: desk.rows("SELECT 1 FROM exposure HAVING count(*) = 2"))
+            before = {name: await desk.candidates(f"user_id:{name}") for name in PEOPLE}
+            assert {name: gates(each) for name, each in before.items()} == {
+                "granted": {},
+                "refused": {"marketing": "consent"},
+                "capped": {"marketing": "consent", "capped": "fatigue"},
+                "dismissed": {"marketing": "consent", "recall": "fatigue"},
+            }
+
+            await breakable_servers.postgres.kill()
+            counted = {gate: unknown(gate) for gate in ("consent", "fatigue", "eligibility")}
+            for name in PEOPLE:
+                decision = await desk.decide(f"user_id:{name}")
+                record = await desk.record(decision)
+                candidates = {each["offer_id"]: each for each in record["candidates"]}
+                rests = {"recall": "fatigue"} if name == "dismissed" else {}
+                assert gates(candidates) == {"marketing": "consent", "capped": "fatigue", **rests}, name
+                assert {candidates[each]["reason"] for each in ("marketing", "capped")} == {"unknown"}
+                assert (decision["profile_id"], record["degraded"]) == (f"p-{name}", decision["degraded"])
+                assert "profile" in decision["degraded"]
+                assert "holdout" not in decision["degraded"], "it is remembered who they are"
+
+            stranger = await desk.decide("email:of-somebody-who-refused@example.com")
+            gated = {each["offer_id"]: each for each in (await desk.record(stranger))["candidates"]}
+            assert [offer["offer_id"] for offer in stranger["offers"]] == ["recall"]
+            assert gates(gated) == {"marketing": "consent", "capped": "fatigue", "again": "eligibility"}
+            assert {"profile", "holdout"} <= set(stranger["degraded"])
+            assert {gate: unknown(gate) - before for gate, before in counted.items()} == {
+                "consent": 5, "fatigue": 5, "eligibility": 1,
+            }  # fmt: skip
+
             await breakable_servers.postgres.start()
 
             async def well() -> bool:
-                return not (await desk.decide("user_id:u-1"))["degraded"]
+                again = {name: await desk.candidates(f"user_id:{name}") for name in PEOPLE}
+                return {name: gates(each) for name, each in again.items()} == {
+                    name: gates(each) for name, each in before.items()
+                }
 
             await until(well)
-            await until(lambda: desk.rows("SELECT 1 FROM decision WHERE decision_id = :id", id=known["decision_id"]))
+            of_stranger = {"id": stranger["decision_id"]}
+            await until(lambda: desk.rows("SELECT 1 FROM decision WHERE decision_id = :id", **of_stranger))
+            await desk.tell(feedback("Clicked", stranger, "recall"))
+            await until(lambda: desk.rows("SELECT 1 FROM outcome WHERE decision_id = :id AND clicked_at IS NOT NULL",
+                                          **of_stranger))  # fmt: skip
+            assert not await desk.rows("SELECT 1 FROM evidence WHERE clicked > 0"), "for whom it was, nobody knew"
+
+
+async def test_without_the_database_the_holdout_gets_no_offers(breakable_servers: Servers) -> None:
+    """Neither those whose side is remembered, under any of their names, nor those asked for by what they came with."""
+    async with breakable_servers.installation() as installation:
+        await make_topics(installation)
+        async with open_desk(settings(installation, holdout=0.5)) as desk:
+            await desk.put_offer("recall", purpose=None)
+            held = next(root for root in VISITORS if held_out(root, "temas", 0.5))
+            user = next(name for name in USERS if not held_out(name, "temas", 0.5))
+            await desk.know(view(user, held, root=held))
+            assert (await desk.decide(user))["silence"] == "holdout"
+            await breakable_servers.postgres.kill()
+            remembered = await desk.decide(user)
+            assert (remembered["silence"], "holdout" in remembered["degraded"]) == ("holdout", False)
+            asked = await desk.decide(held)
+            assert (asked["silence"], "holdout" in asked["degraded"]) == ("holdout", True)
+            await breakable_servers.postgres.start()  # for the others to clear away
 
 
 async def test_a_database_that_hangs_holds_no_decision_up(installation: Installation) -> None:
     await make_topics(installation)
     async with open_desk(settings(installation, patience=0.1)) as desk:
-        await desk.put_offer("tea")
+        await desk.put_offer("tea", purpose=None)
         async with desk.database.begin() as work:
             await work.execute(text("LOCK TABLE customer_identifier IN ACCESS EXCLUSIVE MODE"))
             began = time.monotonic()
@@ -300,15 +376,41 @@ async def test_a_database_that_hangs_holds_no_decision_up(installation: Installa
         await until(well)
 
 
-async def test_a_decision_says_when_views_come_late(desk: Desk) -> None:
-    late = view("user_id:u-1")
+async def test_while_views_come_late_consent_and_caps_are_unknown(desk: Desk) -> None:
+    await desk.put_offer("marketing")
+    await desk.put_offer("recall", purpose=None)
+    late = view("user_id:u-1", consent={"marketing": {"web": Consent(True, "2026-01-01T00:00:00.000Z", "m-1")}})
     event = Profiled(id="p-u-1:1", source="profile", time=system_clock() - timedelta(minutes=1), data=late)
     await desk.kafka.log(topics.PROFILES).append([(b"p-u-1", encode(event))])
 
     async def said() -> bool:
-        return bool((await desk.decide())["degraded"] == ["behind"])
+        return bool((await desk.decide("user_id:u-1"))["degraded"] == ["behind"])
 
     await until(said)
+    desk.app.state.decisions.customers.late_at = system_clock() + timedelta(minutes=1)  # whatever the machine takes
+    decision = await desk.decide("user_id:u-1")
+    assert [offer["offer_id"] for offer in decision["offers"]] == ["recall"]
+    assert (await desk.candidates("user_id:u-1"))["marketing"]["reason"] == "unknown"
+    assert (await desk.decide("user_id:not heard of yet"))["degraded"] == ["behind", "holdout"]
+
+    desk.app.state.decisions.customers.late_at = None
+    assert {offer["offer_id"] for offer in (await desk.decide("user_id:u-1"))["offers"]} == {"marketing", "recall"}
+
+
+async def test_once_the_consumer_has_stopped_consent_is_unknown(desk: Desk) -> None:
+    """It stops for good at a log that it can't trust, and HTTP goes on."""
+    await desk.put_offer("marketing")
+    await desk.know(view("user_id:u-1"))
+    assert (await desk.decide("user_id:u-1"))["offers"]
+    async with desk.database.begin() as work:
+        await work.execute(text("UPDATE stream_offset SET next_offset = 1000000"))
+    await desk.publish(view("user_id:u-1", version=2))
+
+    async def silent() -> bool:
+        decision = await desk.decide("user_id:u-1")
+        return (decision["degraded"], decision["silence"]) == (["behind"], "all_gated")
+
+    await until(silent)
 
 
 async def test_records_wait_for_kafka_within_bounds(desk: Desk) -> None:

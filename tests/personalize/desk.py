@@ -152,6 +152,7 @@ async def open_desk(chosen: Settings, clock: Clock = system_clock) -> AsyncItera
         Kafka.open(chosen.kafka, Health()) as kafka,
     ):
         await knows_keys(app)
+        await until(lambda: _is(not app.state.decisions.customers.behind))
         yield Desk(app, client, kafka, clock)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from services.personalize.domain.customers import Exposure, Known, Request
+from services.personalize.domain.customers import Exposure, Known, Reliance, Request
 from services.personalize.domain.decision import Policy, decide
 from services.personalize.domain.draws import Chance
 from services.personalize.domain.evidence import Evidence
@@ -53,6 +53,7 @@ def decided(
     asked: Request | None = None,
     view: View | None = None,
     exposures: Iterable[Exposure] = (),
+    reliance: Reliance = "current",
     learned: Posterior | None = None,
     chance: Chance | None = None,
     **rules: Any,
@@ -60,7 +61,7 @@ def decided(
     """The decision among `offers`; `rules` are the policy's."""
     return decide(
         asked or request(),
-        Known(view, tuple(exposures)),
+        Known(view, tuple(exposures), reliance),
         shelf=shelf(*offers),
         posterior=learned or nothing_learned(),
         policy=policy(**rules),

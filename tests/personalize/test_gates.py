@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from services.personalize.domain.customers import Exposure, Request
+from services.personalize.domain.customers import Exposure, Reliance, Request
 from services.personalize.domain.offers import Cap, Offer
 from shared.events import Consent, InGroup, InSegment, ShownScores, Stage, Touchpoints, Trait, View
 from tests.builders import START, after
@@ -18,10 +18,14 @@ EARLIER, LATER = "2026-02-01T00:00:00.000Z", "2026-02-02T00:00:00.000Z"
 
 
 def gate(
-    each: Offer, asked: Request | None = None, view: View | None = None, exposures: Iterable[Exposure] = ()
+    each: Offer,
+    asked: Request | None = None,
+    view: View | None = None,
+    exposures: Iterable[Exposure] = (),
+    reliance: Reliance = "current",
 ) -> tuple[str | None, str | None]:
     """The gate that the offer fails at `START`, and the reason."""
-    candidate = decided(each, asked=asked, view=view, exposures=exposures).candidates[0]
+    candidate = decided(each, asked=asked, view=view, exposures=exposures, reliance=reliance).candidates[0]
     return candidate.gate, candidate.reason
 
 
@@ -173,3 +177,63 @@ def test_the_first_gate_that_fails_is_the_reason() -> None:
     assert gate(offer(channels=("email",), eligibility="false"), view=refused)[0] == "availability"
     assert gate(offer(eligibility="false"), view=refused)[0] == "eligibility"
     assert gate(offer(), view=refused, exposures=[shown(1, dismissed_at=START)])[0] == "consent"
+
+
+# --- somebody who could not be looked up -----------------------------------------------------------------------------
+
+CAPPED: dict[str, Any] = {"caps": (Cap(3, 7),)}
+NO_PURPOSE: dict[str, Any] = {"purpose": None}
+NOT_NOW: tuple[Reliance, ...] = ("recent", "unknown")
+
+
+@pytest.mark.parametrize("reliance", NOT_NOW)
+@pytest.mark.parametrize("channel", ["web", "email"])
+@pytest.mark.parametrize("seen", [None, view(), consented(every=GRANTED), consented(every=REFUSED)])
+def test_consent_counts_only_as_of_now(reliance: Reliance, channel: str, seen: View | None) -> None:
+    found = gate(offer(), request(channel=channel), seen, reliance=reliance)
+    assert found == ("consent", "unknown")
+
+
+@pytest.mark.parametrize("reliance", NOT_NOW)
+@pytest.mark.parametrize("exposures", [[], [shown(1)], [shown(1), shown(2), shown(3)]])
+def test_caps_count_only_as_of_now(reliance: Reliance, exposures: list[Exposure]) -> None:
+    found = gate(offer(**NO_PURPOSE, **CAPPED), exposures=exposures, reliance=reliance)
+    assert found == ("fatigue", "unknown")
+
+
+@pytest.mark.parametrize("reliance", NOT_NOW)
+def test_an_offer_that_asks_for_nothing_of_the_person_still_comes(reliance: Reliance) -> None:
+    rule = 'context.page == "cart" && channel == "web" && now > timestamp("2020-01-01T00:00:00Z")'
+    asked = request(context={"page": "cart"})
+    assert gate(offer(**NO_PURPOSE), reliance=reliance) == (None, None)
+    assert gate(offer(**NO_PURPOSE, eligibility=rule), asked, reliance=reliance) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    ["computed.order_count == 0", '!("vip" in segments)', 'stage == ""', "size(groups) == 0", '!("plan" in traits)'],
+)
+def test_of_somebody_unknown_it_is_not_said_that_a_rule_holds(rule: str) -> None:
+    each = offer(**NO_PURPOSE, eligibility=rule)
+    assert gate(each) == (None, None), "of a stranger it holds"
+    assert gate(each, view=view(), reliance="unknown") == ("eligibility", "unknown"), "that was long ago"
+    assert gate(each, reliance="unknown") == ("eligibility", "unknown")
+    assert gate(each, view=view(), reliance="recent") == (None, None), "that was a short while ago"
+
+
+def test_a_rule_that_reads_consent_counts_only_as_of_now() -> None:
+    each = offer(**NO_PURPOSE, eligibility="consent.marketing.web.granted")
+    granted = consented(web=GRANTED)
+    assert gate(each, view=granted) == (None, None)
+    assert gate(each, view=granted, reliance="recent") == ("eligibility", "unknown")
+
+
+@pytest.mark.parametrize("reliance", NOT_NOW)
+def test_what_is_remembered_to_have_been_dismissed_still_rests(reliance: Reliance) -> None:
+    found, reason = gate(offer(**NO_PURPOSE), exposures=[shown(1, dismissed_at=START)], reliance=reliance)
+    assert (found, "dismissed at" in (reason or "")) == ("fatigue", True)
+
+
+def test_where_every_offer_asks_for_something_unknown_nothing_is_said() -> None:
+    choice = decided(offer("tea"), offer("coffee", **NO_PURPOSE, **CAPPED), reliance="unknown")
+    assert (choice.offers, choice.silence) == ((), "all_gated")

@@ -9,11 +9,13 @@ from datetime import datetime, timedelta
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from services.personalize.domain.evidence import NOTHING, Counts
-from services.personalize.domain.outcomes import Outcome, Subject, Times, Windows, due, feedback, fold, lesson
+from services.personalize.domain.outcomes import Outcome, Subject, Times, Windows, due, feedback, fold, lesson, subject
 from shared.events import Touchpoint
 from tests.builders import START, after, touchpoint
+from tests.personalize.questions import decided, offer
 
 WINDOWS = Windows(click=timedelta(minutes=30), outbound_click=timedelta(days=3), acceptance=timedelta(days=7))
 END = after(days=30)
@@ -159,3 +161,10 @@ def test_only_tracked_feedback_counts() -> None:
     word = feedback(touchpoint("Offer Shown", properties={"offer_id": "tea", "position": 3}))
     assert word is not None
     assert (word.decision_id, word.times) == (None, Times(shown=START))
+
+
+def test_a_decision_for_somebody_unknown_teaches_nothing() -> None:
+    choice = decided(offer())
+    assert subject(choice) == Subject("home", "web", choice.learner_version, choice.features)
+    assert subject(replace(choice, degraded=("profile",))) is not None, "who it is was remembered"
+    assert subject(replace(choice, degraded=("profile", "holdout"))) is None

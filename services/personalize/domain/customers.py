@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -35,11 +35,27 @@ class Past(msgspec.Struct, frozen=True):
     dismissed: datetime | None = None
 
 
+Reliance = Literal["current", "recent", "unknown"]
+"""How far what is known of a person may be relied on.
+
+current: it was looked up for this decision, in a read model that keeps up.
+recent: it was true a short while ago. It says who the person is, but not what they have said or seen since.
+unknown: the person could not be looked up. There may be an old view and old exposures; what they say against an offer
+still counts, what they say for it does not.
+"""
+
+
 class Known(msgspec.Struct, frozen=True):
     """What is known of the asked person. `view` is None for a visitor without a profile: a normal case."""
 
     view: View | None = None
     exposures: tuple[Exposure, ...] = ()
+    reliance: Reliance = "current"
+
+    @property
+    def side(self) -> bool:
+        """Whether it is known which side of the holdout the person is on."""
+        return self.reliance != "unknown" or self.view is not None
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,7 +89,11 @@ def pasts(exposures: Iterable[Exposure]) -> Mapping[str, Past]:
 
 
 def root(request: Request, view: View | None) -> str:
-    """The identifier that decides on the holdout: what the person was first seen with, as far as anybody knows."""
+    """The identifier that decides on the holdout: what the person was first seen with, as far as anybody knows.
+
+    Of somebody who can't be looked up it is the identifier asked for. For most visitors they are the same, and the
+    record of the decision says that the side was not known.
+    """
     return view.root if view is not None and view.root is not None else str(request.profile)
 
 

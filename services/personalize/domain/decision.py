@@ -106,6 +106,7 @@ def _refusals(request: Request, known: Known, shelf: Shelf, rests: Rests, now: d
         consent=known.view.consent if known.view is not None else {},
         pasts=customers.pasts(known.exposures),
         rests=rests,
+        reliance=known.reliance,
     )
     return gates.refusals(shelf, situation)
 

@@ -8,6 +8,12 @@
 4. fatigue: an offer that was dismissed or accepted rests; beyond that the offer's caps hold. Exposures count over all
    identifiers of the person, so that logging in is no way around a dismissal.
 5. budget comes after these. It is not among them yet: an offer's budget is kept, and nothing refuses because of it.
+
+What could not be looked up is not guessed. Where the person was not looked up for this decision, or in a read model
+that is behind, the reason is `unknown` for consent to whatever purpose and for every cap (consent may have been
+withdrawn since, the offer may have been shown), and for a rule that reads the person (what was so a short while ago is
+near enough, but not for a rule that reads consent). An offer that asks for none of these still comes. Rests concern
+every offer, and are a courtesy: they hold as far as dismissals and acceptances are remembered.
 """
 
 from __future__ import annotations
@@ -18,12 +24,15 @@ from datetime import datetime, timedelta
 import msgspec
 
 from services.personalize.domain.channels import OUTBOUND
-from services.personalize.domain.customers import Past
+from services.personalize.domain.customers import Past, Reliance
 from services.personalize.domain.offers import Cap, Offer, Shelf
 from shared.clock import rfc3339
 from shared.events import Consent, Gate
 
 EVERY_CHANNEL = "*"
+
+UNKNOWN = "unknown"
+"""The reason where the person could not be looked up, and the offer asks for something of them."""
 
 
 class Rests(msgspec.Struct, frozen=True):
@@ -42,10 +51,11 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     consent: Mapping[str, Mapping[str, Consent]]
     pasts: Mapping[str, Past]
     rests: Rests
+    reliance: Reliance = "current"
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """The first gate that an offer failed, and why, as a sentence for a person."""
+    """The first gate that an offer failed, and why: a sentence for a person, or `UNKNOWN`."""
 
     gate: Gate
     reason: str
@@ -54,19 +64,30 @@ class Refusal(msgspec.Struct, frozen=True):
 def refusals(shelf: Shelf, situation: Situation) -> dict[str, Refusal]:
     """The offers that fail a gate in `situation`, by id. What offers share is looked at once for all of them."""
     elsewhere = {channels: _elsewhere(channels, situation.channel) for channels in shelf.channels}
-    ineligible = {text: _ineligible(holds) for text, holds in situation.held.items()}
+    unknown = _unknown_rules(shelf, situation.reliance)
+    ineligible = {text: UNKNOWN if text in unknown else _ineligible(holds) for text, holds in situation.held.items()}
     unconsented = {purpose: _unconsented(purpose, situation) for purpose in shelf.purposes}
+    looked_up = situation.reliance == "current"
     found: dict[str, Refusal] = {}
     for offer in shelf.offers:
         if reason := elsewhere[offer.channels] or _out_of_date(offer, situation.now):
             found[offer.id] = Refusal("availability", reason)
-        elif offer.eligibility is not None and (reason := ineligible.get(offer.eligibility, UNKNOWN)):
+        elif offer.eligibility is not None and (reason := ineligible.get(offer.eligibility, NO_ANSWER)):
             found[offer.id] = Refusal("eligibility", reason)
         elif reason := unconsented[offer.purpose]:
             found[offer.id] = Refusal("consent", reason)
+        elif offer.caps and not looked_up:
+            found[offer.id] = Refusal("fatigue", UNKNOWN)
         elif offer.id in situation.pasts and (reason := _tiring(offer, situation.pasts[offer.id], situation)):
             found[offer.id] = Refusal("fatigue", reason)
     return found
+
+
+def _unknown_rules(shelf: Shelf, reliance: Reliance) -> frozenset[str]:
+    """The rules that read more of the person than is known."""
+    if reliance == "current":
+        return frozenset()
+    return shelf.about_consent if reliance == "recent" else shelf.about_person
 
 
 def _elsewhere(channels: Sequence[str], channel: str) -> str | None:
@@ -83,18 +104,20 @@ def _out_of_date(offer: Offer, now: datetime) -> str | None:
     return None
 
 
-UNKNOWN = "whether its rule holds is unknown for this person, which counts as no"
+NO_ANSWER = "whether its rule holds is unknown for this person, which counts as no"
 
 
 def _ineligible(holds: bool | None) -> str | None:
     if holds is None:
-        return UNKNOWN
+        return NO_ANSWER
     return None if holds else "its rule does not hold for this person"
 
 
 def _unconsented(purpose: str | None, situation: Situation) -> str | None:
     if purpose is None:
         return None
+    if situation.reliance != "current":
+        return UNKNOWN
     said = _last_word(situation.consent.get(purpose, {}), situation.channel)
     if said is not None and not said.granted:
         return f"consent to {purpose} in {situation.channel} was refused at {said.at}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -10,7 +10,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from shared.rules import DECISION_VARIABLES, Rule, RuleRefused, compile_rule, require_sound
+from shared.rules import DECISION_VARIABLES, PROFILE_VARIABLES, Rule, RuleRefused, compile_rule, require_sound
+
+PERSON = frozenset(PROFILE_VARIABLES) - {"now"}
+"""What rules see of the person."""
 
 Kind = Literal["discount", "reward", "content", "cross_sell", "upsell", "renewal", "recovery"]
 
@@ -75,21 +78,27 @@ class Shelf:
 
     rules: the compiled rules of all offers, by their text.
     channels, purposes: those that offers name.
+    about_person: the rules, by their text, that read something of the person; about_consent: their consent.
     """
 
     offers: tuple[Offer, ...] = ()
     rules: Mapping[str, Rule] = field(default_factory=dict)
     channels: frozenset[tuple[str, ...]] = frozenset()
     purposes: frozenset[str | None] = frozenset()
+    about_person: frozenset[str] = frozenset()
+    about_consent: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, offers: Iterable[Offer]) -> Shelf:
         offers = tuple(sorted(offers, key=lambda offer: offer.id))
+        rules = _rules(offers)
         return cls(
             offers=offers,
-            rules=_rules(offers),
+            rules=rules,
             channels=frozenset(offer.channels for offer in offers),
             purposes=frozenset(offer.purpose for offer in offers),
+            about_person=_reading(rules, PERSON),
+            about_consent=_reading(rules, {"consent"}),
         )
 
 
@@ -112,3 +121,10 @@ def _rules(offers: Iterable[Offer]) -> Mapping[str, Rule]:
         except RuleRefused:
             continue
     return rules
+
+
+def _reading(rules: Mapping[str, Rule], variables: Collection[str]) -> frozenset[str]:
+    """Which of `rules` read one of `variables`."""
+    return frozenset(
+        text for text, rule in rules.items() if any(read.partition(".")[0] in variables for read in rule.reads)
+    )

@@ -15,7 +15,7 @@ import msgspec
 
 from services.personalize.domain.channels import OUTBOUND
 from services.personalize.domain.evidence import NOTHING, Counts
-from shared.events import Touchpoint
+from shared.events import Choice, Touchpoint
 
 Step = Literal["shown", "clicked", "accepted", "dismissed"]
 
@@ -34,6 +34,9 @@ IMPLIED: Mapping[Step, tuple[Step, ...]] = {
     "dismissed": ("shown", "dismissed"),
 }
 """What a step says has happened: nobody accepts what they have not been shown."""
+
+SIDE_UNKNOWN = "holdout"
+"""Among what a decision had to do without: on which side of the holdout the person is."""
 
 LONGEST_ID = 200
 """Characters of an id in feedback. Ours are shorter; what is longer names nothing we gave out."""
@@ -111,6 +114,17 @@ def feedback(touchpoint: Touchpoint) -> Feedback | None:
     if not 0 < len(said.offer_id) <= LONGEST_ID or len(said.decision_id or "") > LONGEST_ID:
         return None
     return Feedback(said.offer_id, said.decision_id or None, Times.of(reported, touchpoint.at))
+
+
+def subject(choice: Choice) -> Subject | None:
+    """What feedback on `choice` teaches about.
+
+    None where the person could not be looked up: they were decided for as a stranger, which they may not be, and
+    without knowing whether they are in the holdout.
+    """
+    if SIDE_UNKNOWN in choice.degraded:
+        return None
+    return Subject(choice.placement, choice.channel, choice.learner_version, choice.features)
 
 
 def fold(sides: Iterable[Times]) -> Times:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from services.personalize import metrics
-from services.personalize.domain.customers import Known
+from services.personalize.domain.customers import Known, Reliance
 from services.personalize.store import customers
 from services.personalize.store.customers import Found
 from services.personalize.store.reading import reader
@@ -29,29 +29,52 @@ BEHIND = timedelta(seconds=10)
 HEARD = timedelta(seconds=5)
 """How long that is believed without another late view: after that, the read model has caught up, or is caught up."""
 
+RELIED_ON = timedelta(minutes=5)
+"""How long what is remembered of a person says who they are (not what they consent to, nor what they have been shown):
+longer than PostgreSQL takes to start again, and shorter than a person takes to become somebody else."""
+
 _view = msgspec.json.Decoder(View)
 
 
 class Answer(NamedTuple):
-    """What is known, and whether that is as of now: else it is from memory, or nothing at all."""
+    """What is known, and whether the read model was asked: else it is from memory, or nothing at all."""
 
     known: Known
     current: bool
 
 
+class Remembered(NamedTuple):
+    """The read model's last answer on a person, and when it was given."""
+
+    found: Found
+    at: datetime
+
+
 class Customers:
-    """Who is asked about, by any identifier. `reads` is for questions alone, so that they keep no writer waiting."""
+    """Who is asked about, by any identifier. `reads` is for questions alone, so that they keep no writer waiting.
+
+    `follows` says whether the consumer that fills the read model is at work.
+    """
 
     def __init__(
-        self, reads: Database, *, clock: Clock, patience: float, at_once: int, look_back: timedelta, remembered: int
+        self,
+        reads: Database,
+        *,
+        follows: Callable[[], bool],
+        clock: Clock,
+        patience: float,
+        at_once: int,
+        look_back: timedelta,
+        remembered: int,
     ) -> None:
         self.reads = reads
+        self.follows = follows
         self.clock = clock
         self.patience = patience
         self.at_once = at_once
         self.look_back = look_back
         self.remembered = remembered
-        self.recent: OrderedDict[Identifier, Found] = OrderedDict()
+        self.recent: OrderedDict[Identifier, Remembered] = OrderedDict()
         self.free = asyncio.Semaphore(at_once)
         self.late: set[asyncio.Task[Found | None]] = set()
         self.late_at: datetime | None = None
@@ -62,9 +85,20 @@ class Customers:
         """What is known of `person`. From memory, where the database does not answer within `patience` seconds."""
         found = await self._read(person)
         if found is not None:
-            return Answer(_known(found), current=True)
+            return Answer(_known(found, self._reliance(found)), current=True)
         remembered = self.recent.get(person)
-        return Answer(Known() if remembered is None else _known(remembered), current=False)
+        if remembered is None:
+            return Answer(Known(reliance="unknown"), current=False)
+        recent = self.clock() - remembered.at < RELIED_ON
+        return Answer(_known(remembered.found, "recent" if recent else "unknown"), current=False)
+
+    def _reliance(self, found: Found) -> Reliance:
+        """How far the read model's answer may be relied on. Behind, it does not know yet what was said last: a consent
+        that was withdrawn is on its way. And whom it does not know at all may be on their way, too.
+        """
+        if not self.behind:
+            return "current"
+        return "unknown" if found.view is None else "recent"
 
     async def _read(self, person: Identifier) -> Found | None:
         """What the database says, if it says so in time. A late answer is not broken off, which would cost the
@@ -105,7 +139,7 @@ class Customers:
             if not is_away(error):
                 raise
             return None
-        self.recent[person] = found
+        self.recent[person] = Remembered(found, self.clock())
         self.recent.move_to_end(person)
         if len(self.recent) > self.remembered:
             self.recent.popitem(last=False)
@@ -128,9 +162,14 @@ class Customers:
 
     @property
     def behind(self) -> bool:
-        """Whether views come late, so that a decision may rest on what was true a while ago."""
+        """Whether views come late, or are not read at all: a decision may rest on what was true a while ago.
+
+        While Kafka is away nothing is read either, but nobody can say anything then: ingest takes no events.
+        """
+        if not self.follows():
+            return True
         return self.late_at is not None and self.clock() - self.late_at < HEARD
 
 
-def _known(found: Found) -> Known:
-    return Known(None if found.view is None else _view.decode(found.view), found.exposures)
+def _known(found: Found, reliance: Reliance) -> Known:
+    return Known(None if found.view is None else _view.decode(found.view), found.exposures, reliance)

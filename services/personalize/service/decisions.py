@@ -11,11 +11,12 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from services.personalize import metrics
-from services.personalize.domain.customers import Request
+from services.personalize.domain.customers import Known, Request
 from services.personalize.domain.decision import Policy, decide
 from services.personalize.domain.draws import Chance
+from services.personalize.domain.gates import UNKNOWN
 from services.personalize.domain.offers import Offer, Shelf
-from services.personalize.domain.outcomes import Times
+from services.personalize.domain.outcomes import SIDE_UNKNOWN, Times
 from services.personalize.errors import DecisionNotFound
 from services.personalize.service.customers import Customers
 from services.personalize.service.knowledge import Knowledge
@@ -23,7 +24,7 @@ from services.personalize.settings import SERVICE
 from services.personalize.store import decisions, outcomes
 from shared.clock import Clock
 from shared.db import Database, is_away
-from shared.events import Choice, Decided, Numbers
+from shared.events import Candidate, Choice, Decided, Numbers
 
 
 class Shown(NamedTuple):
@@ -97,7 +98,7 @@ class Decisions:
             chance=self.chance,
             now=now,
             decision_id=str(uuid.uuid4()),
-            degraded=self._degraded(current=current),
+            degraded=self._degraded(known, current=current),
         )
 
         self.records.put(
@@ -123,12 +124,13 @@ class Decisions:
         times = {key.offer_id: taught.outcome.times for key, taught in known.items()}
         return Kept(record, {offer_id: each for offer_id, each in times.items() if each.shown is not None})
 
-    def _degraded(self, *, current: bool) -> tuple[str, ...]:
+    def _degraded(self, known: Known, *, current: bool) -> tuple[str, ...]:
         """What this decision has to do without."""
         missing = {
             "profile": not current,
             "behind": self.customers.behind,
             "knowledge": self.knowledge.stale,
+            SIDE_UNKNOWN: not known.side,
         }
         return tuple(name for name, is_missing in missing.items() if is_missing)
 
@@ -146,8 +148,15 @@ class Decisions:
 def _count(choice: Choice, shelf: Shelf) -> None:
     placement = choice.placement if shelf.offers else "other"
     metrics.DECISIONS.labels(placement, choice.silence or "offers").inc()
-    for gate, offers in Counter(candidate.gate for candidate in choice.candidates).items():
+    for (gate, reason), offers in Counter(map(_gated, choice.candidates)).items():
         if gate is not None:
             metrics.REFUSED.labels(gate).inc(offers)
+            if reason is not None:
+                metrics.UNKNOWN.labels(gate).inc(offers)
     for name in choice.degraded:
         metrics.DEGRADED.labels(name).inc()
+
+
+def _gated(candidate: Candidate) -> tuple[str | None, str | None]:
+    """The gate that `candidate` failed, and `UNKNOWN` where it was for want of knowledge."""
+    return candidate.gate, UNKNOWN if candidate.reason == UNKNOWN else None

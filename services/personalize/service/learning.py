@@ -19,7 +19,7 @@ from services.personalize.store.evidence import Cell
 from services.personalize.store.outcomes import Key, Seen, Taught
 from shared.clock import Clock
 from shared.db import Database, Work
-from shared.events import Choice, Decided, Touchpoint
+from shared.events import Decided, Touchpoint
 from shared.identifiers import names_nobody
 
 
@@ -45,8 +45,9 @@ class Learning:
         await decisions.put(work, records)
         await participants.put(work, records)
         subjects = {
-            Key(record.data.decision_id, offer_id): Outcome(subject=_subject(record.data))
+            Key(record.data.decision_id, offer_id): Outcome(subject=subject)
             for record in records
+            if (subject := domain.subject(record.data)) is not None
             for offer_id in record.data.offers
         }
         await self._teach(work, await outcomes.fold(work, subjects))
@@ -113,10 +114,6 @@ def _outcomes(told: Iterable[Feedback]) -> dict[Key, Outcome]:
         if said.decision_id is not None:
             sides[Key(said.decision_id, said.offer_id)].append(said.times)
     return {key: Outcome(domain.fold(times)) for key, times in sides.items()}
-
-
-def _subject(choice: Choice) -> Subject:
-    return Subject(choice.placement, choice.channel, choice.learner_version, choice.features)
 
 
 def _cell(subject: Subject, offer_id: str) -> Cell:
