@@ -8,7 +8,7 @@ import re
 import sys
 from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
@@ -25,6 +25,7 @@ from schemathesis.core.result import Ok
 
 from deploy.local.settings import ROOT
 from tests.servers import Installation, free
+from tests.waiting import PATIENCE, until
 
 Operation = APIOperation[Any, Any, Any, Any]
 Asked = tuple[str, str]
@@ -141,7 +142,7 @@ async def process(service: str, told: Mapping[str, str]) -> AsyncIterator[tuple[
         sys.executable, "-m", f"services.{service}", "serve", cwd=ROOT, env=environment, stdout=DEVNULL
     )
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE) as client:
             await ready(client)
         yield f"http://127.0.0.1:{port}", psutil.Process(serving.pid)
     finally:
@@ -151,13 +152,12 @@ async def process(service: str, told: Mapping[str, str]) -> AsyncIterator[tuple[
 
 
 async def ready(client: httpx.AsyncClient) -> None:
-    """Return when the service says that it is; raises TimeoutError after 30 s."""
-    async with asyncio.timeout(30):
-        while True:
-            with suppress(httpx.TransportError):
-                if (await client.get("/readyz")).status_code == 200:
-                    return
-            await asyncio.sleep(0.02)
+    """Return when the service says that it is."""
+
+    async def serves() -> bool:
+        return (await client.get("/readyz")).status_code == 200
+
+    await until(serves)
 
 
 # --- which routes there are ------------------------------------------------------------------------------------------

@@ -110,7 +110,7 @@ class Temas:
                     found += records
             return found
 
-    async def settled(self, *, within: float = 60.0) -> None:
+    async def settled(self) -> None:
         """Return once every service has applied all that the log holds, and published what followed from it."""
 
         async def nothing_waits() -> bool:
@@ -118,7 +118,7 @@ class Temas:
             assert not waiting, "; ".join(waiting)
             return True
 
-        await until(nothing_waits, within=within)
+        await until(nothing_waits)
 
     async def _behind(self) -> list[str]:
         async with self._reader() as consumer:
@@ -151,7 +151,7 @@ class Temas:
 async def connected(stack: Stack) -> AsyncIterator[Temas]:
     """A client of `stack`."""
     limits = httpx.Limits(max_connections=100, max_keepalive_connections=100)
-    async with httpx.AsyncClient(timeout=httpx.Timeout(20.0), limits=limits) as http:
+    async with httpx.AsyncClient(timeout=httpx.Timeout(60.0), limits=limits) as http:
         yield Temas(stack, http)
 
 

@@ -48,7 +48,7 @@ async def temas(stack: Stack) -> AsyncIterator[Temas]:
         random.Random(1).shuffle(calls)
         batches = [calls[start : start + BATCH] for start in range(0, len(calls), BATCH)]
         await asyncio.gather(*(temas.send(*batch) for batch in batches))
-        await temas.settled(within=120)
+        await temas.settled()
         yield temas
 
 
@@ -63,7 +63,7 @@ async def model(temas: Temas) -> Json:
         assert found["status"] != "failed", found["reason"]
         return None if found["status"] == "fitting" else found
 
-    return await until(fitted, within=60)
+    return await until(fitted)
 
 
 def near(figure: float | list[float], share: float = 0.005) -> Any:

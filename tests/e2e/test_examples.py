@@ -24,7 +24,7 @@ import pytest
 from deploy.local.settings import ROOT
 from tests.e2e.temas import Temas, connected
 from tests.servers import Stack
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 PAGES = [ROOT / "services" / service / "README.md" for service in ("ingest", "profile")]
 
@@ -125,7 +125,7 @@ async def _run(language: str, text: str, stack: Stack, folder: Path) -> None:
         env=os.environ | told,
         text=True,
         capture_output=True,
-        timeout=180,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
 

@@ -25,6 +25,7 @@ from shared.topics import Topic
 from tests import contract
 from tests.contract import ready
 from tests.servers import Installation
+from tests.waiting import PATIENCE
 
 WRITE_KEY = "wk-tests"
 SECRET_KEY = "sk-tests"
@@ -76,7 +77,7 @@ async def prepared(installation: Installation) -> Place:
     """The topics of ingest, there for everybody to see: a broker that has just created one may not list it yet."""
     wanted = topics.given_by("ingest")
     await installation.create(*wanted)
-    async with asyncio.timeout(15), admin(installation.kafka) as client:
+    async with asyncio.timeout(PATIENCE), admin(installation.kafka) as client:
         while True:
             try:
                 await topics.require(client, wanted, prefix=installation.kafka.prefix)
@@ -116,7 +117,7 @@ async def served(place: Place, port: int, **rest: Any) -> AsyncIterator[str]:
         assert not serving.done(), serving
         await asyncio.sleep(0.02)
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE) as client:
             await ready(client)
         yield f"http://127.0.0.1:{port}"
     finally:

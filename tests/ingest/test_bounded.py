@@ -24,6 +24,7 @@ from services.ingest.service.registry import LONGEST, REMEMBERED, Snapshot
 from shared.scopes import digest
 from tests.builders import batch, page, track
 from tests.ingest.door import WRITE_KEY, Door, Place, process
+from tests.waiting import PATIENCE
 
 UNPACKED = 8_000_000
 
@@ -75,7 +76,7 @@ async def test_bombs_cost_no_more_than_the_largest_body_that_is_taken(place: Pla
     bombs = {coding: pack(bomb) for coding, pack in CODINGS.items()}
     assert all(len(each) * 900 < len(bomb) for each in bombs.values())
 
-    async with process(place) as (address, running), httpx.AsyncClient(base_url=address, timeout=60) as client:
+    async with process(place) as (address, running), httpx.AsyncClient(base_url=address, timeout=PATIENCE) as client:
         client.auth = httpx.BasicAuth(WRITE_KEY, "")
 
         async def took(body: bytes, status: int, **headers: str) -> float:
@@ -99,7 +100,7 @@ async def test_a_context_that_goes_to_thousands_of_calls_is_held_within_bounds(p
     calls = [{"type": "page", "userId": "u"}] * BATCH_CALLS
     shared = {"a": "x" * 3_000}
     body = json.dumps(batch(*calls, context=shared, integrations=shared)).encode()
-    async with process(place) as (address, running), httpx.AsyncClient(base_url=address, timeout=60) as client:
+    async with process(place) as (address, running), httpx.AsyncClient(base_url=address, timeout=PATIENCE) as client:
         client.auth = httpx.BasicAuth(WRITE_KEY, "")
         assert (await client.post("/v1/page", json=page(user="u"))).status_code == 200
         peak = Peak(running)

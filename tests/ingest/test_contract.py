@@ -15,6 +15,7 @@ from shared.settings import DatabaseSettings, KafkaSettings
 from tests.contract import Operation, address_of, guarded, keeps_its_word, operations
 from tests.ingest.desk import becomes_admin, make_key, make_source
 from tests.ingest.door import SECRET_KEY, WRITE_KEY, Door, Place, process
+from tests.waiting import PATIENCE
 
 NOWHERE = Place(
     KafkaSettings(bootstrap="nowhere:1"), DatabaseSettings(url="postgresql://nobody@nowhere/none", db_schema="ingest")
@@ -39,7 +40,7 @@ LOOKS_LIKE_AN_ID = ("allow_header_conformance",)
 async def address(place: Place) -> AsyncIterator[str]:
     """Of the service in a process of its own: schemathesis waits for its answers."""
     async with process(place) as (address, _):
-        async with httpx.AsyncClient(base_url=address, headers=AUTHORIZATION) as client:
+        async with httpx.AsyncClient(base_url=address, headers=AUTHORIZATION, timeout=PATIENCE) as client:
             for path, body in THERE_ARE.items():
                 assert (await client.put(path, json=body)).status_code == 200
             assert (await client.post("/v1/track", json={"event": "nobody's"})).status_code == 400

@@ -59,7 +59,7 @@ async def calls_today(door: Door, name: str, expected: int) -> None:
     async def shown() -> bool:
         return bool((await told(door, "GET", f"sources/{name}"))["calls_today"] == expected)
 
-    await until(shown, within=10)
+    await until(shown)
 
 
 # --- rates -----------------------------------------------------------------------------------------------------------
@@ -113,7 +113,7 @@ async def test_a_quota_holds_over_all_processes(place: Place, door: Door, name: 
     async def taken() -> bool:
         return (await send(door, key)).status_code == 200
 
-    await until(taken, within=2)
+    await until(taken)
 
 
 async def _knows_use(door: Door, name: str, expected: int) -> bool:

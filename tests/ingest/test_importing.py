@@ -34,7 +34,7 @@ from shared.db import Database
 from shared.events import Rejected, Touchpoint
 from tests.ingest.door import SECRET_KEY, Place, prepared, read
 from tests.servers import Installation, Servers
-from tests.waiting import until
+from tests.waiting import PATIENCE, in_time, until
 
 SALES = (
     *("--map", "userId=customer_no", "--map", "timestamp=sold_at", "--map", "properties.total:number=amount"),
@@ -107,7 +107,7 @@ def sale(number: int) -> tuple[str, str, float, int]:
 
 
 async def ended(process: asyncio.subprocess.Process, stdin: bytes | None = None) -> Said:
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(PATIENCE):
         out, err = await process.communicate(stdin)
     assert process.returncode is not None
     return Said(process.returncode, out.decode(), err.decode())
@@ -531,7 +531,7 @@ async def test_while_kafka_is_away_it_waits_and_then_goes_on(breakable_servers: 
         process.send_signal(signal.SIGSTOP)  # or it would be done before Kafka is
         await breakable_servers.kafka.stop()
         process.send_signal(signal.SIGCONT)
-        first = await asyncio.wait_for(process.stderr.readline(), 30)
+        first = await in_time(process.stderr.readline())
         assert b"Kafka does not acknowledge; trying again" in first
         await breakable_servers.kafka.start()
         said = await ended(process)

@@ -33,7 +33,7 @@ def name() -> str:
 # --- keys ------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_key_holds_in_every_process_within_two_seconds(door: Door, other: Door, name: str) -> None:
+async def test_a_key_holds_in_every_process_by_itself(door: Door, other: Door, name: str) -> None:
     await make_source(door, name, usual="store")
     made = await make_key(door, name)
     await becomes(other, made["key"], 200)

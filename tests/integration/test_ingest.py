@@ -27,6 +27,7 @@ from tests.builders import Json, batch, page, track
 from tests.contract import ready
 from tests.ingest.door import SECRET_KEY, WRITE_KEY, Place, prepared, read, served
 from tests.servers import Installation, Servers, free
+from tests.waiting import PATIENCE, in_time
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +123,7 @@ async def test_a_body_that_does_not_end_is_408_and_one_that_is_given_up_is_forgo
         gone.close()
         assert (await reader.readline()).startswith(b"HTTP/1.1 408")
         slow.close()
-        async with httpx.AsyncClient(base_url=address, auth=(WRITE_KEY, "")) as client:
+        async with httpx.AsyncClient(base_url=address, auth=(WRITE_KEY, ""), timeout=PATIENCE) as client:
             assert (await client.post("/v1/page", json=page(user="u"))).status_code == 200
 
 
@@ -131,7 +132,7 @@ async def test_a_body_that_is_too_large_is_told_while_it_comes(address: str) -> 
         for _ in range(100):
             yield b"x" * 60_000
 
-    async with httpx.AsyncClient(base_url=address, auth=(WRITE_KEY, "")) as client:
+    async with httpx.AsyncClient(base_url=address, auth=(WRITE_KEY, ""), timeout=PATIENCE) as client:
         answer = await client.post("/v1/batch", content=endless())
         assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
         assert (await client.post("/v1/page", json=page(user="u"))).status_code == 200
@@ -148,14 +149,14 @@ async def fragile(servers: Servers, **settings: Any) -> AsyncIterator[tuple[Kafk
         kafka = place.kafka.model_copy(update={"deadline": 2.0, **settings})
         async with (
             served(replace(place, kafka=kafka), free(1)[0]) as address,
-            httpx.AsyncClient(base_url=address, auth=(WRITE_KEY, ""), timeout=60) as client,
+            httpx.AsyncClient(base_url=address, auth=(WRITE_KEY, ""), timeout=PATIENCE) as client,
         ):
             yield kafka, client
 
 
 async def accepted(client: httpx.AsyncClient, call: Json) -> httpx.Response:
     """Send until it is taken, as clients do."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while (answer := await client.post("/v1/batch", json=batch(call))).status_code != 200:
             assert answer.status_code == 503, answer.text
             assert int(answer.headers["retry-after"]) >= 1
@@ -194,9 +195,7 @@ async def test_what_waits_for_a_kafka_that_hangs_is_bounded(breakable_servers: S
 
         breakable_servers.kafka.pause()
         try:
-            began = asyncio.get_running_loop().time()
-            answers = await asyncio.gather(*(client.post("/v1/track", json=call) for _ in range(60)))
-            took = asyncio.get_running_loop().time() - began
+            answers = await in_time(asyncio.gather(*(client.post("/v1/track", json=call) for _ in range(60))))
         finally:
             breakable_servers.kafka.resume()
 
@@ -204,7 +203,6 @@ async def test_what_waits_for_a_kafka_that_hangs_is_bounded(breakable_servers: S
         said = Counter(answer.json()["code"] for answer in answers)
         assert said["busy"] > 25
         assert said["log_unavailable"] > 5
-        assert took < 20
         await accepted(client, page("after", user="u"))
 
 
@@ -216,7 +214,7 @@ async def test_who_sends_most_is_refused_first_when_much_is_waiting(breakable_se
         breakable_servers.kafka.pause()
         try:
             loud = [asyncio.create_task(client.post("/v1/track", json=call)) for _ in range(60)]
-            refused = await asyncio.wait_for(_first_done(loud, 40), 10)
+            refused = await in_time(_first_done(loud, 40))
             waits = asyncio.create_task(client.post("/v1/track", json=track("Bought", user="quiet"), auth=quiet))
             await asyncio.sleep(0.5)
             assert not waits.done()  # it was let in, and waits its turn
@@ -256,13 +254,15 @@ async def test_a_process_creates_its_topics_serves_and_drains(installation: Inst
     await prepared(installation)
     serving = await ingest("serve")
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", auth=(WRITE_KEY, "")) as client:
+        async with httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{port}", auth=(WRITE_KEY, ""), timeout=PATIENCE
+        ) as client:
             await ready(client)
             sending = [asyncio.create_task(client.post("/v1/page", json=page(str(n), user="u"))) for n in range(50)]
-            await asyncio.sleep(0.05)
+            await asyncio.wait(sending, return_when=asyncio.FIRST_COMPLETED)
             serving.send_signal(signal.SIGTERM)
             answers = await asyncio.gather(*sending, return_exceptions=True)
-        assert await asyncio.wait_for(serving.wait(), 20) in (0, -signal.SIGTERM)  # uvicorn ends by the signal it got
+        assert await in_time(serving.wait()) in (0, -signal.SIGTERM)  # uvicorn ends by the signal it got
     finally:
         if serving.returncode is None:
             serving.kill()

@@ -18,7 +18,7 @@ from shared.events import Touchpoint
 from tests.builders import batch, track
 from tests.ingest.door import WRITE_KEY, Place, prepared, process, read
 from tests.servers import Servers
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 CLIENTS = 16
 SMALL = {"TEMAS_KAFKA_DEADLINE": "3", "TEMAS_KAFKA_WAITING_LIMIT": "8000000"}
@@ -38,7 +38,7 @@ class Told:
     async def send(self, address: str, name: str) -> None:
         """Batches of 50, one after the other, each with ids of its own, sent once."""
         number = 0
-        async with httpx.AsyncClient(base_url=address, auth=(WRITE_KEY, ""), timeout=30) as client:
+        async with httpx.AsyncClient(base_url=address, auth=(WRITE_KEY, ""), timeout=PATIENCE) as client:
             while not self.enough.is_set():
                 ids = [f"{name}-{number + step}" for step in range(50)]
                 number += 50
@@ -98,7 +98,7 @@ async def test_a_broker_that_is_killed_again_and_again_loses_nothing_that_was_ac
                         most = max(most, running.memory_info().rss)
                     await breakable_servers.kafka.start()
                     taken = len(told.accepted)
-                    await until(partial(told.has_more_than, taken), within=60)
+                    await until(partial(told.has_more_than, taken))
                 await asyncio.sleep(2)
                 most = max(most, running.memory_info().rss)
             assert told.statuses == {200, 503}
@@ -112,7 +112,7 @@ async def test_a_door_that_is_asked_to_stop_under_full_load_cuts_nothing(breakab
         async with process(place, **SMALL) as (address, running), load(address) as told:
             await asyncio.sleep(2)
             running.send_signal(signal.SIGTERM)
-            assert await asyncio.to_thread(running.wait, 20) in (0, None)
+            assert await asyncio.to_thread(running.wait, PATIENCE) in (0, None)
         assert told.statuses == {200}  # what was asked was answered; what came later found nobody
         log = await held_against_the_log(told, place)
         assert not log & told.unknown

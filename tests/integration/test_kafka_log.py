@@ -26,9 +26,12 @@ from shared.topics import Topic
 from tests.builders import message_id
 from tests.integration.counting import everything
 from tests.servers import Servers, started_servers
-from tests.waiting import until
+from tests.waiting import in_time, until
 
 Record = tuple[bytes, bytes]
+
+AIOKAFKAS = 40.0
+"""Seconds that aiokafka would wait for an acknowledgement by itself; ours is one."""
 
 TOPIC = Topic("touchpoints", "ingest", Touchpoint, partitions=4)
 
@@ -144,11 +147,12 @@ async def test_past_the_limit_of_what_may_wait_it_refuses_at_once_and_writes_not
         await here.log.append(records(1, seed="first"))  # connected
         waiting = asyncio.create_task(here.log.append(records(500, seed="waiting")))
         await asyncio.sleep(0)
-        began = time.monotonic()
-        with pytest.raises(LogUnavailable, match="nothing of this request was written"):
-            await here.log.append(records(900, seed="too much"))
-        assert time.monotonic() - began < 0.05
+        refused = asyncio.create_task(here.log.append(records(900, seed="too much")))
+        await asyncio.sleep(0)
+        assert refused.done()  # in its first step: it waited for nothing
         assert not waiting.done()  # else it did not have to wait for anything
+        with pytest.raises(LogUnavailable, match="nothing of this request was written"):
+            await refused
         await waiting
         assert here.log.waiting_bytes == 0
         assert len(await here.log.append(records(500, seed="again"))) == 500
@@ -168,10 +172,8 @@ async def test_a_service_whose_topic_is_missing_is_told_what_to_type(here: Opene
 
 async def test_a_topic_that_is_missing_is_an_answer_within_the_deadline_not_a_wait_for_ever(servers: Servers) -> None:
     async with opened(servers, "missing", deadline=1) as here:
-        began = time.monotonic()
         with pytest.raises(LogUnavailable):
-            await here.kafka.log(topics.SCORES).append(records(1))
-        assert time.monotonic() - began < 5
+            await in_time(here.kafka.log(topics.SCORES).append(records(1)))
 
 
 # --- a broker that is away -------------------------------------------------------------------------------------------
@@ -213,11 +215,10 @@ async def test_while_the_broker_is_away_it_says_so_in_time_and_then_goes_on(brea
             await breakable.kafka.kill()
         else:
             breakable.kafka.pause()
-        began = time.monotonic()
         calls = [here.log.append(records(10, seed=number)) for number in range(20)]
-        answers = await asyncio.gather(*calls, return_exceptions=True)
+        async with asyncio.timeout(AIOKAFKAS):
+            answers = await asyncio.gather(*calls, return_exceptions=True)
         assert all(isinstance(answer, LogUnavailable) for answer in answers)
-        assert 0.9 < time.monotonic() - began < 4
         assert "does not acknowledge" in here.health.complaints()["kafka"]
         assert here.log.waiting_bytes == 0
         if how == "killed":

@@ -40,7 +40,7 @@ async def test_a_topic_made_anew_under_a_running_consumer_stops_it_too(narrow: C
     async with running(stream := narrow.stream()):
         await until(narrow.applied)
         await _make_anew(narrow)
-        await until(lambda: stopped(stream), within=60)
+        await until(lambda: stopped(stream))
     assert sum((await narrow.tally()).values()) == 50
 
 

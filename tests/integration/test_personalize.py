@@ -24,8 +24,9 @@ from shared import topics
 from shared.clock import system_clock
 from shared.events import Consent, Profiled, Touchpoint, View, encode
 from tests.builders import touchpoint
-from tests.personalize.desk import Desk, make_topics, open_desk, settings, until, view
+from tests.personalize.desk import Desk, make_topics, open_desk, settings, view
 from tests.servers import Installation, Servers
+from tests.waiting import until
 
 STEPS = ("Shown", "Clicked", "Accepted", "Dismissed")
 

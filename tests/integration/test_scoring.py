@@ -19,8 +19,9 @@ from shared.clock import rfc3339, system_clock
 from shared.db import Database
 from shared.events import Membership, Touchpoint
 from tests.builders import Json, ordered, touchpoint
-from tests.scoring.office import Office, latest, make_topics, membership, open_office, settings, until
+from tests.scoring.office import Office, latest, make_topics, membership, open_office, settings
 from tests.servers import Installation
+from tests.waiting import until
 
 NOW = system_clock()
 
@@ -65,7 +66,7 @@ async def test_an_order_shows_in_the_scores_at_once(office: Office) -> None:
         found = latest(await office.sent())["p-u-1"]
         return found.purchases is not None and found.purchases.value == 20
 
-    await until(changed, within=3)
+    await until(changed)
     for name in ("user_id:u-1", "email:U@Example.com ", "profile_id:p-u-1"):
         scores = await office.scores(name)
         assert (scores["profile_id"], scores["purchases"]["count"]) == ("p-u-1", 1)
@@ -230,7 +231,7 @@ async def test_a_fit_that_died_with_its_process_is_begun_again(installation: Ins
             " VALUES ('2026-01-01T00:00:00Z', 'fitting', :asked, false, :asked, 1, :asked) RETURNING 1",
             asked=asked,
         )
-        ended = await until(lambda: _ended(office, "2026-01-01T00:00:00Z"), within=120)
+        ended = await until(lambda: _ended(office, "2026-01-01T00:00:00Z"))
         assert "there are 0" in ended["reason"]
 
 
@@ -251,7 +252,7 @@ async def test_a_service_that_stops_hands_its_fit_to_the_next(installation: Inst
         asked = (await office.send("POST", "/v1/models/refit")).json()["id"]
         await until(lambda: office.rows("SELECT 1 FROM model WHERE leased_until IS NOT NULL"))
     async with open_office(settings(installation)) as office:
-        ended = await until(lambda: _ended(office, asked), within=120)  # the lease was an hour
+        ended = await until(lambda: _ended(office, asked))  # the lease was an hour
         assert ended["status"] == "failed"
         assert (await office.rows("SELECT attempts FROM model"))[0][0] == 1
 

@@ -28,6 +28,7 @@ from shared.settings import KafkaSettings
 from tests.builders import Json, track
 from tests.ingest.door import WRITE_KEY, Place, prepared, read, served
 from tests.servers import Servers, free
+from tests.waiting import PATIENCE
 
 BROWSER = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0 Safari/537.36"
 BASIC = "Basic " + base64.b64encode(f"{WRITE_KEY}:".encode()).decode()
@@ -44,7 +45,7 @@ async def place(servers: Servers) -> AsyncIterator[Place]:
 async def client(place: Place) -> AsyncIterator[httpx.AsyncClient]:
     async with (
         served(place, free(1)[0]) as address,
-        httpx.AsyncClient(base_url=address, timeout=30, headers={"user-agent": BROWSER}) as client,
+        httpx.AsyncClient(base_url=address, timeout=PATIENCE, headers={"user-agent": BROWSER}) as client,
     ):
         yield client
 

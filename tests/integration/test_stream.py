@@ -16,7 +16,7 @@ from shared.kafka import admin
 from shared.stream import Slice, Stream
 from tests.integration.counting import QUICK, Counting, Handler, contacts, counting, oracle, running
 from tests.servers import Servers
-from tests.waiting import until
+from tests.waiting import PATIENCE, in_time, until
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ async def test_a_consumer_that_slept_through_its_replacement_harms_nobody(narrow
     await narrow.post(*contacts(100))
     sleeper = narrow.stream(Handler(during=sleep), once=False)
     async with running(sleeper):
-        await asyncio.wait_for(asleep.wait(), 20)
+        await in_time(asleep.wait())
         async with running(narrow.stream(once=False, zombie=True)):
             await _cut_off_whoever_sleeps(narrow)
             await until(narrow.applied)
@@ -137,13 +137,13 @@ async def test_what_was_in_hand_during_a_rebalance_is_not_applied_on_top_of_what
     assert isinstance(hesitant, Hesitant)
     hesitant.in_hand, hesitant.go_on = asyncio.Event(), asyncio.Event()
     async with running(hesitant):
-        await asyncio.wait_for(hesitant.in_hand.wait(), 20)
+        await in_time(hesitant.in_hand.wait())
         tasks: list[asyncio.Task[None]] = []
         other = narrow.stream(
             once=False, zombie=True, limits=replace(QUICK, batch=60), after_commit=lambda: _cancel(tasks)
         )
         tasks.append(asyncio.create_task(other.run()))
-        await asyncio.wait(tasks, timeout=20)
+        await asyncio.wait(tasks, timeout=PATIENCE)
         assert sum((await narrow.tally()).values()) == 60
         await hesitant.seek(hesitant.reader)  # as after a rebalance
         hesitant.go_on.set()
@@ -183,7 +183,7 @@ async def test_death_between_the_databases_commit_and_kafkas(narrow: Counting) -
     await narrow.post(*contacts(500))
     tasks: list[asyncio.Task[None]] = []
     tasks.append(asyncio.create_task(narrow.stream(once=False, after_commit=lambda: _cancel(tasks)).run()))
-    await asyncio.wait(tasks, timeout=20)
+    await asyncio.wait(tasks, timeout=PATIENCE)
     assert tasks[0].cancelled()
     assert sum((await narrow.tally()).values()) == 500
     assert await _committed(narrow) is None  # Kafka never heard of it
@@ -202,7 +202,7 @@ async def test_death_in_the_middle_of_a_transaction_leaves_nothing(narrow: Count
         await asyncio.sleep(0)
 
     tasks.append(asyncio.create_task(narrow.stream(Handler(during=die), once=False).run()))
-    await asyncio.wait(tasks, timeout=20)
+    await asyncio.wait(tasks, timeout=PATIENCE)
     assert await narrow.tally() == {}
     async with running(narrow.stream(once=False)):
         await until(narrow.applied)

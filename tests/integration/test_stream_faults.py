@@ -82,7 +82,7 @@ async def _counts_on(service: Counting) -> None:
     async def more() -> bool:
         return sum((await service.tally()).values()) > before + 100
 
-    await until(more, within=60)
+    await until(more)
 
 
 async def test_postgresql_may_be_away_for_longer_than_patience_lasts(servers: Servers, service: Counting) -> None:
@@ -108,7 +108,7 @@ async def test_a_server_killed_again_and_again_under_load(servers: Servers, serv
                 await server.kill()
                 await server.start()
             await _counts_on(service)
-        await until(service.applied, within=60)
+        await until(service.applied)
     await _exactly_once(service, accepted)
 
 
@@ -122,7 +122,7 @@ async def test_a_server_that_hangs_for_a_while(servers: Servers, service: Counti
             await asyncio.sleep(4)
             server.resume()
             await _counts_on(service)
-        await until(service.applied, within=60)
+        await until(service.applied)
     await _exactly_once(service, accepted)
 
 

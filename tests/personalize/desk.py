@@ -5,8 +5,7 @@ Only the two neighbours are played: views and touchpoints are appended to the to
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -29,7 +28,7 @@ from shared.identifiers import Identifier
 from shared.kafka import Kafka, admin
 from tests.builders import Json
 from tests.servers import Installation
-from tests.waiting import knows_keys
+from tests.waiting import knows_keys, until
 
 T = TypeVar("T")
 
@@ -154,19 +153,6 @@ async def open_desk(chosen: Settings, clock: Clock = system_clock) -> AsyncItera
         await knows_keys(app)
         await until(lambda: _is(not app.state.decisions.customers.behind))
         yield Desk(app, client, kafka, clock)
-
-
-async def until(holds: Callable[[], Awaitable[T]], *, within: float = 20.0) -> T:
-    """Wait until `holds` gives something true, and give that."""
-    found: T | None = None
-    try:
-        async with asyncio.timeout(within):
-            while True:
-                if found := await holds():
-                    return found
-                await asyncio.sleep(0.02)
-    except TimeoutError:
-        raise AssertionError(f"still not so after {within:.0f} s; at last: {found!r}") from None
 
 
 async def _is(true: bool) -> bool:

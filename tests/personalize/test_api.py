@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from shared.clock import system_clock
-from tests.personalize.desk import Desk, make_topics, open_desk, settings, until, user_token, view
+from tests.personalize.desk import Desk, make_topics, open_desk, settings, user_token, view
 from tests.servers import Installation, Servers
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")

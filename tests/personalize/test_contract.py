@@ -15,7 +15,7 @@ from shared.settings import DatabaseSettings, KafkaSettings
 from tests.contract import keeps_its_word, operations, process, shown, shows_what_is_there, told
 from tests.personalize.desk import SECRET, TOKENS, make_topics
 from tests.servers import Servers
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 OPERATIONS = operations(
     build(
@@ -41,7 +41,7 @@ async def running(servers: Servers) -> AsyncIterator[tuple[str, str]]:
         environment = told(installation, "personalize", SECRET, TEMAS_USER_TOKEN_SECRET=TOKENS)
         async with (
             process("personalize", environment) as (address, _),
-            httpx.AsyncClient(base_url=address, auth=(SECRET, "")) as client,
+            httpx.AsyncClient(base_url=address, auth=(SECRET, ""), timeout=PATIENCE) as client,
         ):
             assert (await client.put("/v1/offers/tea", json=OFFER)).status_code == 200
             decision = (await client.post("/v1/decide", json=QUESTION)).json()["decision_id"]

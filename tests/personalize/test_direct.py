@@ -15,7 +15,7 @@ from shared.http import server
 from tests.personalize.desk import SECRET, Desk, make_topics, open_desk, settings
 from tests.roles import tell_keys
 from tests.servers import Servers, free
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 KEY = {"authorization": f"Bearer {SECRET}"}
 QUESTION = {"profile": "user_id:dr-u", "placement": "home", "channel": "web", "limit": 2}
@@ -45,7 +45,7 @@ async def client(desk: Desk, servers: Servers) -> AsyncIterator[httpx.AsyncClien
         return serving.started
 
     await until(started)
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE) as client:
         yield client
     serving.should_exit = True
     await task

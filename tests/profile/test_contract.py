@@ -21,7 +21,7 @@ from tests.builders import identified, joined, ordered, viewed
 from tests.contract import keeps_its_word, operations, process, shown, shows_what_is_there, told
 from tests.profile.service import SECRET
 from tests.servers import Installation
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 NOWHERE = DatabaseSettings(url="postgresql://nobody@nowhere/none", db_schema="profile")
 app = build(Settings(secret_key=SECRET, kafka=KafkaSettings(bootstrap="nowhere:1"), database=NOWHERE))
@@ -69,7 +69,7 @@ async def address(installed: Installation) -> AsyncIterator[str]:
         await kafka.log(topics.TOUCHPOINTS).append([(each.owner.value.encode(), encode(each)) for each in PEOPLE])
     async with (
         process("profile", told(installed, "profile", SECRET, TEMAS_PROFILE_PATIENCE="0.2")) as (address, _),
-        httpx.AsyncClient(base_url=address, auth=(SECRET, "")) as client,
+        httpx.AsyncClient(base_url=address, auth=(SECRET, ""), timeout=PATIENCE) as client,
     ):
         for segment in (KNOWN["segment_id"], SPARED["segment_id"]):
             assert (await client.put(f"/v1/segments/{segment}", json=BUYERS)).status_code == 200

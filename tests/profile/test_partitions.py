@@ -19,6 +19,7 @@ from tests.builders import touchpoint
 from tests.profile.service import NOON
 from tests.profile.timelines import ALL, Archive, archive, plain
 from tests.servers import Servers
+from tests.waiting import PATIENCE
 
 USER = Identifier("user_id", "u")
 
@@ -113,7 +114,7 @@ async def test_processes_that_make_the_same_partitions_at_once_all_succeed(fresh
 
 async def test_making_partitions_waits_for_nobody_in_another(fresh: Archive) -> None:
     await fresh.absorb([seen(at(2025, 1, 1))])
-    async with fresh.database.begin() as work, asyncio.timeout(3):
+    async with fresh.database.begin() as work, asyncio.timeout(PATIENCE):
         await work.exec_driver_sql("SELECT 1 FROM timeline_2025_01")
         await work.exec_driver_sql("LOCK TABLE timeline IN ROW EXCLUSIVE MODE")  # as a batch that has written
         await fresh.absorb([seen(at(2025, 2, 1))], [seen(at(2025, 3, 1))])
@@ -125,7 +126,7 @@ async def test_a_backup_that_reads_for_long_holds_no_batch_up(fresh: Archive) ->
     life = monthly(2023, 2024)
     async with fresh.database.begin() as backup:
         await backup.exec_driver_sql("LOCK TABLE timeline, timeline_rest IN ACCESS SHARE MODE")
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(PATIENCE):
             await fresh.absorb(life[:12])
             await fresh.absorb(life[12:])
             await fresh.keep()

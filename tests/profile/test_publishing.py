@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, timedelta
 
@@ -23,6 +22,7 @@ from shared.kafka import Kafka
 from tests.profile.lives import LIMITS, identify, page
 from tests.profile.service import Hands, make_topics, read
 from tests.servers import Installation, Servers
+from tests.waiting import in_time
 
 WITHIN = 0.5
 
@@ -166,8 +166,7 @@ async def test_a_consumer_does_not_wait_for_the_publisher(office: Office) -> Non
     await office.absorb(page("w1", user="waits"))
     async with office.database.begin() as claim:
         assert await office.publications.claim(100, claim)
-        async with asyncio.timeout(2):
-            await office.absorb(page("w2", 1, user="waits"))
+        await in_time(office.absorb(page("w2", 1, user="waits")))
     await office.out.publish()
 
 

@@ -17,7 +17,7 @@ from tests.builders import after, identified, viewed
 from tests.profile.service import SECRET, Service, running, settings
 from tests.roles import tell_keys
 from tests.servers import Installation, free
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 ROUTE = View.route
 
@@ -34,7 +34,7 @@ async def served(service: Service) -> AsyncIterator[httpx.AsyncClient]:
         return serving.started
 
     await until(started)
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE) as client:
         yield client
     serving.should_exit = True
     await task

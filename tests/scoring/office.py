@@ -5,8 +5,7 @@ Only the two neighbours are played: touchpoints and memberships are appended to 
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -28,7 +27,7 @@ from shared.identifiers import Identifier
 from shared.kafka import Kafka, admin, connection
 from tests.builders import Json
 from tests.servers import Installation
-from tests.waiting import knows_keys
+from tests.waiting import knows_keys, until
 
 T = TypeVar("T")
 
@@ -82,7 +81,7 @@ class Office:
             model = await self.get(f"/v1/models/{answer.json()['id']}")
             return model if model["status"] != "fitting" else None
 
-        return await until(ended, within=120)
+        return await until(ended)
 
     async def tell(self, *touchpoints: Touchpoint) -> None:
         """Append touchpoints to the log, as ingest does."""
@@ -113,7 +112,7 @@ class Office:
             rows = await self.rows("SELECT sum(next_offset) FROM stream_offset WHERE topic = :topic", topic=name)
             return int(rows[0][0] or 0) >= count
 
-        await until(behind, within=60)
+        await until(behind)
 
     async def quiet(self) -> None:
         """Wait until nothing is left to be scored, or to be brought up to the active model."""
@@ -122,7 +121,7 @@ class Office:
             dirty = await self.rows("SELECT 1 FROM score WHERE version > published LIMIT 1")
             return not dirty and not await self.rows("SELECT 1 FROM model WHERE marked_through IS NOT NULL")
 
-        await until(nothing_waits, within=60)
+        await until(nothing_waits)
 
     async def sent(self) -> list[Valuation]:
         """Everything in the `scores` topic, in the order of the log."""
@@ -185,11 +184,3 @@ async def open_office(chosen: Settings, clock: Clock = system_clock) -> AsyncIte
         yield office
         letters = await office.put_aside()
         assert not letters, letters
-
-
-async def until(found: Callable[[], Awaitable[T | None]], within: float = 20.0) -> T:
-    """Ask again and again until there is an answer that counts; give it. Fails after `within` seconds."""
-    async with asyncio.timeout(within):
-        while not (answer := await found()):  # noqa: ASYNC110 - it happens in other processes
-            await asyncio.sleep(0.03)
-    return answer

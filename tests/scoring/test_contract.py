@@ -21,7 +21,7 @@ from tests.builders import ordered
 from tests.contract import keeps_its_word, operations, process, shown, shows_what_is_there, told
 from tests.scoring.office import SECRET, make_topics, membership
 from tests.servers import Servers
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 NOWHERE = DatabaseSettings(url="postgresql://nobody@nowhere/none", db_schema="scoring")
 OPERATIONS = operations(
@@ -47,7 +47,7 @@ async def address(servers: Servers) -> AsyncIterator[str]:
             await kafka.log(topics.TOUCHPOINTS).append([(b"u-17", encode(order))])
         async with (
             process("scoring", told(installation, "scoring", SECRET)) as (address, _),
-            httpx.AsyncClient(base_url=address, auth=(SECRET, "")) as client,
+            httpx.AsyncClient(base_url=address, auth=(SECRET, ""), timeout=PATIENCE) as client,
         ):
 
             async def scored() -> bool:

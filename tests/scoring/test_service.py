@@ -16,8 +16,9 @@ from shared.clock import system_clock
 from shared.events import Touchpoint
 from tests.builders import ordered
 from tests.scoring import cdnow
-from tests.scoring.office import Office, latest, make_topics, membership, open_office, settings, until
+from tests.scoring.office import Office, latest, make_topics, membership, open_office, settings
 from tests.servers import Servers
+from tests.waiting import until
 
 CALIBRATED, UNTIL = "1997-10-01T00:00:00Z", "1998-07-01T00:00:00Z"
 
@@ -164,7 +165,7 @@ async def test_the_consumer_goes_on_while_a_model_is_fitted(shop: Office) -> Non
     while not fit.done():
         during += 1
         await shop.tell(_order(during))
-        await until(partial(_count_is, shop, "user_id:meanwhile", during), within=5)
+        await until(partial(_count_is, shop, "user_id:meanwhile", during))
     assert (await fit)["status"] == "ready"
     assert during >= 3  # orders went through, one after the other, while the fit ran
 

@@ -19,6 +19,7 @@ from shared.errors import Invalid, TooManyRequests
 from shared.health import Health
 from shared.http import Json, background, create_app
 from shared.paging import DEFAULT_LIMIT, Limit
+from tests.waiting import in_time
 
 SERVICE = "tested"
 SECRET_DETAIL = "password=hunter2"
@@ -280,7 +281,7 @@ async def test_a_loop_that_ends_takes_the_others_and_the_process_with_it() -> No
         raise RuntimeError("broken")
 
     async with background(app, _for_ever(log), breaks()):
-        await asyncio.wait_for(stopped.wait(), 5)
+        await in_time(stopped.wait())
     assert app.state.failed
     assert log == ["ended"]
 

@@ -22,7 +22,7 @@ from shared.http import create_app, server
 from shared.protocol import HEAD_BYTES, Protocol
 from shared.settings import ServiceSettings
 from tests.servers import free
-from tests.waiting import until
+from tests.waiting import in_time, until
 
 LARGEST = 200_000
 MOST = 300_000
@@ -103,14 +103,14 @@ class Client:
 
     async def answer(self) -> tuple[int, dict[str, str], bytes]:
         """Status, headers and body of the next answer."""
-        head = (await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 5)).decode()
+        head = (await in_time(self.reader.readuntil(b"\r\n\r\n"))).decode()
         first, *lines = head.strip().split("\r\n")
         headers = dict(line.lower().split(": ", 1) for line in lines)
         return int(first.split()[1]), headers, await self.reader.readexactly(int(headers["content-length"]))
 
-    async def closed(self, within: float = 5) -> bool:
+    async def closed(self) -> bool:
         """Whether nothing more comes, and the connection ends."""
-        return await asyncio.wait_for(self.reader.read(), within) == b""
+        return await in_time(self.reader.read()) == b""
 
 
 class Place:
@@ -487,7 +487,7 @@ async def test_what_begins_no_request_holds_no_connection(place: Place, first: b
         await client.send(first)
         assert (await client.answer())[0] == status
         await client.send(then)
-        assert await client.closed(within=7)  # uvicorn gives it 5 s
+        assert await client.closed()
 
 
 async def test_a_client_that_reads_no_answers_is_not_read_and_then_hung_up_on(place: Place) -> None:
