@@ -1,21 +1,56 @@
 """Settings that every service has. Each service's `settings.py` adds its own under its own prefix.
 
 Read from the environment once, at start, then frozen. A setting without a default must be given: there are no
-default credentials.
+default credentials, and secrets that can be guessed are refused. Nothing that was given is shown in an error.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+import sys
+from collections.abc import Iterator
+from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import AliasChoices, Field, SecretStr
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.secrets import MAKE_ONE, SHORTEST, SHORTEST_PUBLIC, equal_pair, weakness
+
+S = TypeVar("S", bound=BaseSettings)
+
+NOT_STARTED = 2
+"""The exit code where a setting is missing or wrong."""
+
+
+def _strong(shortest: int, *, several: bool = False) -> AfterValidator:
+    def checked(secret: SecretStr) -> SecretStr:
+        for each in one_by_one(secret) if several else [secret.get_secret_value()]:
+            if wrong := weakness(each, shortest):
+                raise ValueError(f"{wrong}; {MAKE_ONE}")
+        return secret
+
+    return AfterValidator(checked)
+
+
+def one_by_one(secrets: SecretStr | None) -> list[str]:
+    """The secrets of a setting that takes several, in their order. So a secret has no comma in it."""
+    given = "" if secrets is None else secrets.get_secret_value()
+    return [each.strip(" ") for each in given.split(",") if each.strip()]
+
+
+Secret = Annotated[SecretStr, _strong(SHORTEST)]
+"""A secret of ours: long, random, and none that stands in an example."""
+
+Secrets = Annotated[SecretStr, _strong(SHORTEST, several=True)]
+"""Several, with a comma between them, while one takes another's place. See `one_by_one`."""
+
+PublicKey = Annotated[SecretStr, _strong(SHORTEST_PUBLIC)]
+"""A key that pages and apps show, so that it is no secret; but nobody should find it by chance."""
 
 
 class KafkaSettings(BaseSettings):
     """How to reach Kafka: `TEMAS_KAFKA_*`."""
 
-    model_config = SettingsConfigDict(env_prefix="TEMAS_KAFKA_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="TEMAS_KAFKA_", frozen=True, hide_input_in_errors=True)
 
     # host:port, comma separated.
     bootstrap: str
@@ -41,17 +76,27 @@ class KafkaSettings(BaseSettings):
 class ServiceSettings(BaseSettings):
     """What each service's `Settings` starts from. Subclasses set `env_prefix="TEMAS_<SERVICE>_"` and frozen."""
 
-    model_config = SettingsConfigDict(frozen=True, populate_by_name=True)
+    model_config = SettingsConfigDict(frozen=True, populate_by_name=True, hide_input_in_errors=True)
 
     host: str = "127.0.0.1"
     port: int
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     # The key of servers and operators: everything may be read and changed with it.
-    secret_key: SecretStr = Field(validation_alias=AliasChoices("secret_key", "TEMAS_SECRET_KEY"))
+    secret_key: Secret = Field(validation_alias="TEMAS_SECRET_KEY")
     # Seconds that a request may take to arrive, from its first byte to its last.
     request_seconds: float = 30.0
     # Seconds that a stopping process gives its requests and batches to end.
     drain: float = 10.0
+
+    @model_validator(mode="after")
+    def _secrets_differ(self) -> Self:
+        """Refuse one secret for two purposes: whoever is given it for one would have the other."""
+        given = [(name, getattr(self, name)) for name in sorted(type(self).model_fields)]
+        secrets = [(name, each) for name, each in given if isinstance(each, SecretStr)]
+        if pair := equal_pair((name, text) for name, each in secrets for text in one_by_one(each)):
+            one, other = (f"TEMAS_{name.upper()}" for name in pair)
+            raise ValueError(f"{one} and {other} are the same: give each its own; {MAKE_ONE}")
+        return self
 
 
 class UserTokenSettings(BaseSettings):
@@ -60,31 +105,24 @@ class UserTokenSettings(BaseSettings):
     A service's `Settings` has this as a base, beside `ServiceSettings`.
     """
 
-    model_config = SettingsConfigDict(frozen=True, populate_by_name=True)
+    model_config = SettingsConfigDict(frozen=True, populate_by_name=True, hide_input_in_errors=True)
 
     # What the company's backend signs user tokens with (HS256). While one secret takes another's place, both, with a
     # comma between them: tokens of either are accepted. So a secret has no comma in it.
-    user_token_secret: SecretStr | None = Field(
-        None, validation_alias=AliasChoices("user_token_secret", "TEMAS_USER_TOKEN_SECRET")
-    )
+    user_token_secret: Secrets | None = Field(None, validation_alias="TEMAS_USER_TOKEN_SECRET")
     # The backend's public keys (RS256, ES256) as a JWKS: a path, or an https address. Several keys have names (`kid`),
     # and tokens say the name of theirs.
-    user_token_jwks: str | None = Field(None, validation_alias=AliasChoices("user_token_jwks", "TEMAS_USER_TOKEN_JWKS"))
+    user_token_jwks: str | None = Field(None, validation_alias="TEMAS_USER_TOKEN_JWKS")
     # Seconds between two readings of it. A key that was taken out of it holds that long; for one that a token names and
     # it lacks it is read again at once.
-    user_token_jwks_every: float = Field(
-        300.0, gt=0, validation_alias=AliasChoices("user_token_jwks_every", "TEMAS_USER_TOKEN_JWKS_EVERY")
-    )
+    user_token_jwks_every: float = Field(300.0, gt=0, validation_alias="TEMAS_USER_TOKEN_JWKS_EVERY")
     # Seconds that a user token may go on to hold, at most: one that ends later is refused.
-    user_token_longest: int = Field(
-        86_400, gt=0, validation_alias=AliasChoices("user_token_longest", "TEMAS_USER_TOKEN_LONGEST")
-    )
+    user_token_longest: int = Field(86_400, gt=0, validation_alias="TEMAS_USER_TOKEN_LONGEST")
 
     @property
     def user_token_secrets(self) -> list[str]:
         """The secrets one by one."""
-        given = "" if self.user_token_secret is None else self.user_token_secret.get_secret_value()
-        return [secret.strip() for secret in given.split(",") if secret.strip()]
+        return one_by_one(self.user_token_secret)
 
     @property
     def takes_user_tokens(self) -> bool:
@@ -95,7 +133,7 @@ class UserTokenSettings(BaseSettings):
 class DatabaseSettings(BaseSettings):
     """How to reach PostgreSQL: `TEMAS_<SERVICE>_DATABASE_URL`, else `TEMAS_DATABASE_URL`. See `database_settings`."""
 
-    model_config = SettingsConfigDict(frozen=True)
+    model_config = SettingsConfigDict(frozen=True, hide_input_in_errors=True)
 
     # postgresql://user:password@host:port/name
     url: SecretStr
@@ -111,9 +149,32 @@ def database_settings(service: str) -> DatabaseSettings:
     """The database of `service`, from the environment. Raises ValidationError naming what is missing."""
 
     class FromEnvironment(DatabaseSettings):
-        model_config = SettingsConfigDict(env_prefix=f"TEMAS_{service.upper()}_DATABASE_", frozen=True)
+        model_config = SettingsConfigDict(
+            env_prefix=f"TEMAS_{service.upper()}_DATABASE_", frozen=True, hide_input_in_errors=True
+        )
         url: SecretStr = Field(
             validation_alias=AliasChoices(f"TEMAS_{service.upper()}_DATABASE_URL", "TEMAS_DATABASE_URL")
         )
 
     return FromEnvironment(db_schema=service)
+
+
+def from_environment(kind: type[S]) -> S:
+    """The settings of a command. Where they can't be used, say so on standard error, by variable, and end."""
+    try:
+        return kind()
+    except ValidationError as error:
+        for line in complaints(error, kind):
+            print(line, file=sys.stderr)
+        sys.exit(NOT_STARTED)
+
+
+def complaints(error: ValidationError, kind: type[BaseSettings]) -> Iterator[str]:
+    """Each variable that is missing or wrong, with why."""
+    prefix = "TEMAS_KAFKA_" if error.title == KafkaSettings.__name__ else kind.model_config.get("env_prefix", "")
+    for each in error.errors(include_url=False, include_context=False, include_input=False):
+        reason = each["msg"].removeprefix("Value error, ")
+        reason = reason[0].lower() + reason[1:] if each["type"] == "missing" else reason
+        name = str(each["loc"][0]) if each["loc"] else ""
+        variable = name if name.startswith("TEMAS_") else f"{prefix}{name.upper()}"
+        yield f"{variable}: {reason}" if name else reason

@@ -14,6 +14,7 @@ from services.ingest.app import build
 from services.ingest.errors import NotImported
 from services.ingest.settings import SERVICE, Settings
 from shared import db, http, kafka, topics
+from shared.settings import from_environment
 
 main = typer.Typer(help="ingest: takes in every touchpoint.", no_args_is_help=True, add_completion=False)
 
@@ -21,14 +22,14 @@ main = typer.Typer(help="ingest: takes in every touchpoint.", no_args_is_help=Tr
 @main.command()
 def serve() -> None:
     """Answer until SIGTERM."""
-    settings = Settings()  # from the environment
+    settings = from_environment(Settings)
     http.serve(build(settings), settings, SERVICE)
 
 
 @main.command()
 def migrate() -> None:
     """Bring the database's schema up to date, and create the topics that this service gives."""
-    settings = Settings()  # from the environment
+    settings = from_environment(Settings)
     db.migrate(settings.database, Path(__file__).parent / "migrations")
     asyncio.run(_create_topics(settings))
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import AliasChoices, Field, SecretStr
+from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from shared.settings import DatabaseSettings, KafkaSettings, ServiceSettings, database_settings
+from shared.settings import DatabaseSettings, KafkaSettings, PublicKey, ServiceSettings, database_settings
 
 SERVICE = "ingest"
 
@@ -16,7 +16,7 @@ class Settings(ServiceSettings):
     port: int = 8001
     # A public key of browsers and apps, beside those in the database: with it one can write, and nothing else. Its
     # source is `web`.
-    write_key: SecretStr | None = Field(None, validation_alias=AliasChoices("write_key", "TEMAS_WRITE_KEY"))
+    write_key: PublicKey | None = Field(None, validation_alias="TEMAS_WRITE_KEY")
     # Bytes of a request's body. RudderStack's clients send batches of 4 MB, and overshoot.
     body_limit: int = 4_500_000
     # Bytes of a body once it is unpacked: a small gzip can hold anything.

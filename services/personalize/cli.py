@@ -12,6 +12,7 @@ from services.personalize.settings import SERVICE, Settings
 from shared import http, topics
 from shared.db import migrate as migrate_database
 from shared.kafka import admin
+from shared.settings import from_environment
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -21,14 +22,14 @@ main = typer.Typer(help="Personalize: what to offer whom.", no_args_is_help=True
 @main.command()
 def serve() -> None:
     """Consume, learn and answer, until told to stop."""
-    settings = Settings()
+    settings = from_environment(Settings)
     http.serve(build(settings), settings, SERVICE)
 
 
 @main.command()
 def migrate() -> None:
     """Bring the database schema up to date, and create the topics that personalize gives."""
-    settings = Settings()
+    settings = from_environment(Settings)
     migrate_database(settings.database, MIGRATIONS)
     asyncio.run(_create_topics(settings))
 

@@ -21,6 +21,7 @@ from shared import db, http, kafka, topics
 from shared.clock import Clock, system_clock
 from shared.db import Database
 from shared.identifiers import Identifier, normal
+from shared.settings import from_environment
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -30,14 +31,14 @@ main = typer.Typer(help="profile: the unified view of each customer.", no_args_i
 @main.command()
 def serve() -> None:
     """Consume, publish and answer until SIGTERM."""
-    settings = Settings()  # from the environment
+    settings = from_environment(Settings)
     http.serve(build(settings), settings, SERVICE)
 
 
 @main.command()
 def migrate() -> None:
     """Bring the database's schema up to date, and create the topics that this service gives."""
-    settings = Settings()  # from the environment
+    settings = from_environment(Settings)
     db.migrate(settings.database, MIGRATIONS)
     asyncio.run(_create_topics(settings))
 
@@ -46,7 +47,7 @@ def migrate() -> None:
 def relink(identifiers: list[str]) -> None:
     """Decide anew whose these are (kind:value), after a limit or a blocked value was changed in the settings."""
     named = [normal(_identifier(each, "IDENTIFIERS")) for each in identifiers]
-    settings = Settings()  # from the environment
+    settings = from_environment(Settings)
     asyncio.run(_relink(settings, named))
 
 
@@ -87,7 +88,7 @@ def rebuild(
         forget=forget,
         show=show,
     )
-    sys.exit(asyncio.run(carried_out(order, Settings(), MIGRATIONS, timekeeper)))
+    sys.exit(asyncio.run(carried_out(order, from_environment(Settings), MIGRATIONS, timekeeper)))
 
 
 def _identifier(text: str, where: str) -> Identifier:
@@ -129,7 +130,7 @@ def duplicates(
     from services.profile.service.matching.command import looked_for  # noqa: PLC0415
     from services.profile.service.matching.report import show  # noqa: PLC0415
 
-    settings = Settings()  # from the environment
+    settings = from_environment(Settings)
     rulings = _rulings(settings, system_clock)
     try:
         looked, revision = asyncio.run(looked_for(settings, rulings, at_least, limit, dry_run=dry_run))

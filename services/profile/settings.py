@@ -22,7 +22,7 @@ class Settings(ServiceSettings):
     # Where the account's calendar is: days of orders are dates there. One setting for all services.
     time_zone: ZoneInfo = Field(
         default=ZoneInfo("UTC"),
-        validation_alias=AliasChoices("time_zone", "TEMAS_PROFILE_TIME_ZONE", "TEMAS_TIME_ZONE"),
+        validation_alias=AliasChoices("TEMAS_PROFILE_TIME_ZONE", "TEMAS_TIME_ZONE"),
     )
     # How many anonymous ids one profile takes; past that, an id is shared by many and is no device.
     anonymous_limit: int = Field(default=1000, ge=1)

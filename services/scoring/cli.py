@@ -19,6 +19,7 @@ from shared.db import Database
 from shared.db import migrate as migrate_database
 from shared.errors import TemasError
 from shared.kafka import admin
+from shared.settings import from_environment
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -28,14 +29,14 @@ main = typer.Typer(help="Scoring: what each customer is worth.", no_args_is_help
 @main.command()
 def serve() -> None:
     """Consume, publish and answer, until told to stop."""
-    settings = Settings()
+    settings = from_environment(Settings)
     http.serve(build(settings), settings, SERVICE)
 
 
 @main.command()
 def migrate() -> None:
     """Bring the database schema up to date, and create the topics that scoring gives."""
-    settings = Settings()
+    settings = from_environment(Settings)
     migrate_database(settings.database, MIGRATIONS)
     asyncio.run(_create_topics(settings))
 
@@ -54,7 +55,8 @@ def refit(
 ) -> None:
     """Ask for a new model. The running service fits it; `GET /v1/models/{id}` tells how far it is."""
     try:
-        print(asyncio.run(_refit(Settings(), as_of.replace(tzinfo=UTC) if as_of else None, activate=activate)))
+        settings = from_environment(Settings)
+        print(asyncio.run(_refit(settings, as_of.replace(tzinfo=UTC) if as_of else None, activate=activate)))
     except TemasError as error:
         sys.exit(error.message)
 

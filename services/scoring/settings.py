@@ -29,7 +29,7 @@ class Settings(ServiceSettings):
     # Where the account's days begin and end; one for all services.
     time_zone: ZoneInfo = Field(
         default=ZoneInfo("UTC"),
-        validation_alias=AliasChoices("time_zone", "TEMAS_SCORING_TIME_ZONE", "TEMAS_TIME_ZONE"),
+        validation_alias=AliasChoices("TEMAS_SCORING_TIME_ZONE", "TEMAS_TIME_ZONE"),
     )
 
     # Days after which a touchpoint counts half for engagement; and for some events otherwise: {"Complaint Opened": 90}.

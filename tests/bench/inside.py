@@ -30,6 +30,7 @@ from shared.kafka import Kafka
 from shared.stream import Slice, Stream
 from tests.bench.meter import backends
 from tests.profile.service import NEEDED
+from tests.secrets import SECRET_KEY
 from tests.servers import Servers
 
 BATCH = 1_000
@@ -78,9 +79,7 @@ async def inside(servers: Servers, partitions: int = 1) -> AsyncIterator[Inside]
     async with servers.installation() as installation:
         await installation.create(*NEEDED)
         await asyncio.sleep(1)  # the broker answers a little before it lists them
-        settings = Settings(
-            kafka=installation.kafka, database=installation.database("profile"), secret_key="a secret of the bench"
-        )
+        settings = Settings(kafka=installation.kafka, database=installation.database("profile"), secret_key=SECRET_KEY)
         async with Kafka.open(settings.kafka, Health()) as kafka, Database.open(settings.database) as database:
             profiles = Profiles(limits=settings.limits, zone=UTC, clock=system_clock)
             keeper = Timekeeper(timekeeping=Timekeeping(months=None, clock=system_clock), database=database)

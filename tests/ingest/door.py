@@ -22,13 +22,12 @@ from shared.events import CloudEvent, Rejected, Touchpoint
 from shared.kafka import admin
 from shared.settings import DatabaseSettings, KafkaSettings
 from shared.topics import Topic
-from tests import contract
+from tests import contract, secrets
 from tests.contract import ready
 from tests.servers import Installation
 from tests.waiting import PATIENCE
 
-WRITE_KEY = "wk-tests"
-SECRET_KEY = "sk-tests"
+WRITE_KEY, SECRET_KEY = secrets.WRITE_KEY, secrets.SECRET_KEY
 
 E = TypeVar("E", bound=CloudEvent)
 

@@ -26,7 +26,7 @@ from shared.events import Rejected
 from shared.protocol import HEAD_BYTES
 from tests.builders import Json, page
 from tests.ingest.desk import ask, everything
-from tests.ingest.door import WRITE_KEY, Door, Place, read, served
+from tests.ingest.door import SECRET_KEY, WRITE_KEY, Door, Place, read, served
 from tests.servers import free
 from tests.waiting import until
 
@@ -421,7 +421,7 @@ GARBAGE = [
 @pytest.mark.parametrize("path", GARBAGE, ids=lambda path: repr(path[:50]))
 async def test_an_address_of_garbage_is_a_refusal_in_json(door: Door, path: bytes) -> None:
     url = httpx.URL("http://ingest").copy_with(raw_path=path)
-    secret = {"authorization": "Bearer sk-tests"}
+    secret = {"authorization": f"Bearer {SECRET_KEY}"}
     for method in ("GET", "PUT", "POST", "DELETE"):
         answer = await door.client.request(method, url, headers=secret, auth=None, json={}, follow_redirects=True)
         assert 400 <= answer.status_code < 500, answer.text

@@ -27,10 +27,11 @@ from tests.ingest.desk import ask, make_key, make_source, told
 from tests.ingest.door import Door, opened, prepared
 from tests.profile.service import Hands, Service, running, settings
 from tests.roles import tell_key
+from tests.secrets import SECRET_KEY
 from tests.servers import Installation, Servers
 from tests.waiting import until
 
-SECRET = "a secret key of a test"
+SECRET = SECRET_KEY
 
 
 class OnTheWall(Hands):

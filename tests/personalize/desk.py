@@ -27,12 +27,13 @@ from shared.health import Health
 from shared.identifiers import Identifier
 from shared.kafka import Kafka, admin
 from tests.builders import Json
+from tests.secrets import SECRET_KEY, USER_TOKEN_SECRET
 from tests.servers import Installation
 from tests.waiting import knows_keys, until
 
 T = TypeVar("T")
 
-SECRET, TOKENS = "a secret key of a test", "what user tokens in tests are signed with"
+SECRET, TOKENS = SECRET_KEY, USER_TOKEN_SECRET
 
 
 def settings(installation: Installation, **rest: Any) -> Settings:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from shared.clock import system_clock
-from tests.personalize.desk import Desk, make_topics, open_desk, settings, user_token, view
+from tests.personalize.desk import SECRET, Desk, make_topics, open_desk, settings, user_token, view
 from tests.servers import Installation, Servers
 from tests.waiting import until
 
@@ -117,7 +117,7 @@ async def test_a_bad_question_is_refused_by_the_name_of_its_field(
 async def test_text_that_is_no_text_is_refused(desk: Desk) -> None:
     body = b'{"profile": "user_id:u", "placement": "shelf", "context": {"a": "\\ud800"}}'
     headers = {"content-type": "application/json"}
-    answer = await desk.client.post("/v1/decide", content=body, headers=headers, auth=("a secret key of a test", ""))
+    answer = await desk.client.post("/v1/decide", content=body, headers=headers, auth=(SECRET, ""))
     assert answer.status_code == 422
 
 

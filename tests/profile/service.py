@@ -33,12 +33,13 @@ from shared.kafka import Kafka, admin, connection, token
 from shared.settings import KafkaSettings
 from shared.topics import Topic
 from tests.builders import Json, after
+from tests.secrets import SECRET_KEY
 from tests.servers import Installation
 from tests.waiting import knows_keys, until
 
 E = TypeVar("E", bound=CloudEvent)
 
-SECRET = "a secret key of a test"
+SECRET = SECRET_KEY
 
 NOON = after(days=1)
 """What time it is: late enough for the lives in tests, and so early that these are news."""

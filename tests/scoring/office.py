@@ -26,12 +26,13 @@ from shared.health import Health
 from shared.identifiers import Identifier
 from shared.kafka import Kafka, admin, connection
 from tests.builders import Json
+from tests.secrets import SECRET_KEY
 from tests.servers import Installation
 from tests.waiting import knows_keys, until
 
 T = TypeVar("T")
 
-SECRET = "a secret key of a test"
+SECRET = SECRET_KEY
 
 
 def settings(installation: Installation, **rest: Any) -> Settings:

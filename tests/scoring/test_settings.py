@@ -9,11 +9,12 @@ from pydantic import ValidationError
 
 from services.scoring.settings import Settings
 from shared.settings import DatabaseSettings, KafkaSettings
+from tests.secrets import SECRET_KEY
 
 
 def settings(**rest: Any) -> Settings:
     database = DatabaseSettings(url="postgresql://localhost/none", db_schema="scoring")
-    return Settings(secret_key="s", kafka=KafkaSettings(bootstrap="localhost:1"), database=database, **rest)
+    return Settings(secret_key=SECRET_KEY, kafka=KafkaSettings(bootstrap="localhost:1"), database=database, **rest)
 
 
 def test_weights_are_over_the_defaults() -> None:

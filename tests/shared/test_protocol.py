@@ -21,6 +21,7 @@ from shared.hot import Answer, Headers, Later, lines, soon
 from shared.http import create_app, server
 from shared.protocol import HEAD_BYTES, Protocol
 from shared.settings import ServiceSettings
+from tests.secrets import SECRET_KEY
 from tests.servers import free
 from tests.waiting import in_time, until
 
@@ -163,7 +164,9 @@ async def place() -> AsyncIterator[Place]:
         service="tests", title="Tests", description="", health=Health(), lifespan=lifespan, routers=[router],
         hot={("POST", "/hot"): echo}, folders={("GET", "/people/"): Named},
     )  # fmt: skip
-    running = server(app, ServiceSettings(port=port, secret_key=SecretStr("s"), request_seconds=SECONDS), "tests")
+    running = server(
+        app, ServiceSettings(port=port, secret_key=SecretStr(SECRET_KEY), request_seconds=SECONDS), "tests"
+    )
     serving = asyncio.create_task(running.serve())
     await until(lambda: _started(running))
     yield Place(port, echo, running)

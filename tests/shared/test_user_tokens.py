@@ -29,10 +29,11 @@ from shared.auth import LONGEST_TOKEN, UserTokens
 from shared.errors import TokenRefused, Unavailable
 from shared.settings import UserTokenSettings
 from shared.token_keys import NotReadable, TokenKeys
+from tests.secrets import USER_TOKEN_SECRET, secret
 from tests.waiting import until
 
-SIGNING = "a secret of the company's backend and of 49 bytes"
-NEXT = "the secret that is going to take its place and is as long"
+SIGNING = USER_TOKEN_SECRET
+NEXT = secret("user tokens, from now on")
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NOW = int(NOON.timestamp())
 DAY = 86_400
@@ -197,8 +198,8 @@ def test_how_long_tokens_may_hold_can_be_set() -> None:
 
 def test_while_one_secret_takes_anothers_place_both_hold() -> None:
     both = tokens(f"{NEXT}, {SIGNING}")
-    for secret in (SIGNING, NEXT):
-        assert both.subject(signed(claims(), secret)) == "u-17"
+    for each in (SIGNING, NEXT):
+        assert both.subject(signed(claims(), each)) == "u-17"
     with pytest.raises(TokenRefused):
         both.subject(signed(claims(), f"{NEXT}, {SIGNING}"))
     with pytest.raises(TokenRefused):

@@ -35,6 +35,7 @@ from shared.db import Database, is_away
 from shared.errors import Fatal
 from shared.health import Health
 from shared.kafka import Kafka
+from shared.settings import complaints
 
 SOME_REJECTED = 1
 
@@ -57,21 +58,13 @@ def carried_out(order: Order) -> int:
     try:
         settings = Settings()  # from the environment
     except ValidationError as error:
-        raise NotImported(f"{_wrong(error)}; the settings are those of `serve`, from the environment") from None
+        wrong = "; ".join(complaints(error, Settings))
+        raise NotImported(f"{wrong}; the settings are those of `serve`, from the environment") from None
     if order.progress is not None and len(order.files) != 1:
         raise NotImported("--progress is for one file: leave it out, and each has its own beside it")
     logs.configure(SERVICE, "error")
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what it would say, the bar says
     return asyncio.run(_all(settings, order))
-
-
-def _wrong(error: ValidationError) -> str:
-    """The variables that are missing or wrong, by their names."""
-    prefix = "TEMAS_KAFKA_" if error.title == "KafkaSettings" else "TEMAS_"
-    return "; ".join(
-        f"{prefix}{str(each['loc'][-1]).upper().removeprefix('TEMAS_')}: {each['msg'].lower()}"
-        for each in error.errors()
-    )
 
 
 async def _all(settings: Settings, order: Order) -> int:
