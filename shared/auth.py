@@ -22,6 +22,7 @@ from fastapi import Depends, Request
 from shared.clock import Clock, system_clock
 from shared.errors import TokenRefused
 from shared.events import NamedKey
+from shared.guards import guarding
 from shared.identifiers import names_nobody
 from shared.keys import Keyring
 from shared.scopes import Scope
@@ -66,6 +67,7 @@ def guard(scope: Scope | None = None) -> Callable[[Request], Awaitable[None]]:
     401 without any key; 403 with one that is unknown, has ended or lacks the scope; 503 while keys are not known yet.
     """
 
+    @guarding
     async def check(request: Request) -> None:
         keyring: Keyring = request.app.state.keyring
         needed = scope or ("read" if request.method in LOOKS else "admin")
@@ -81,6 +83,16 @@ async def _caller(request: Request) -> NamedKey:
 
 Caller = Annotated[NamedKey, Depends(_caller)]
 """The key that `guard` let pass, for routes that write down who asked: its `id`."""
+
+
+def person(tokens: UserTokens) -> Callable[[Request], Awaitable[str]]:
+    """A dependency that lets pass who has a user token, and gives the user id. Raises as `UserTokens.user_id` does."""
+
+    @guarding
+    async def subject(request: Request) -> str:
+        return tokens.user_id(request.headers.get("authorization"))
+
+    return subject
 
 
 class _Header(msgspec.Struct):

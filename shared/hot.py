@@ -17,7 +17,7 @@ import structlog
 from starlette.types import Receive, Scope, Send
 
 from shared.db import FAILURES, is_away
-from shared.errors import TemasError, Unavailable
+from shared.errors import Invalid, TemasError, Unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -25,6 +25,19 @@ JSON = ("content-type", "application/json")
 
 Headers = Mapping[bytes, bytes]
 """Of a request, by name in lower case; of those that come twice the last."""
+
+SINGLE = frozenset({b"authorization", b"host", b"content-type", b"content-encoding", b"content-length", b"origin"})
+"""Headers that a request has once at most. With two, one server would believe the first, and the next one the last."""
+
+
+def doubled(headers: Iterable[tuple[bytes, bytes]]) -> Invalid | None:
+    """What is told to a request that has one of the `SINGLE` headers twice; None where it has not."""
+    names = [name for name, _ in headers if name in SINGLE]
+    twice = sorted({name.decode("ascii") for name in names if names.count(name) > 1})
+    if not twice:
+        return None
+    details = [{"path": name, "code": "header_twice"} for name in twice]
+    return Invalid(f"send the header {' and '.join(twice)} once: which of two holds would be a guess", details=details)
 
 
 class Answer(NamedTuple):
@@ -124,7 +137,8 @@ class Asgi:
         headers = dict(scope["headers"])
         body = bytearray()
         try:
-            answer = self._refusal(headers, int(headers.get(b"content-length", 0)))
+            twice = doubled(scope["headers"])
+            answer = refused(twice) if twice else self._refusal(headers, int(headers.get(b"content-length", 0)))
             more = answer is None
             while more:
                 message = await receive()

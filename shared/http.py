@@ -34,8 +34,9 @@ from shared import logs, metrics
 from shared.addresses import Addressed
 from shared.db import FAILURES
 from shared.errors import Invalid, TemasError
+from shared.guards import Guarded, Stopped, guards_first
 from shared.health import Health
-from shared.hot import Arriving, Asgi, HotFolders, HotPaths, away
+from shared.hot import Arriving, Asgi, HotFolders, HotPaths, away, doubled
 from shared.protocol import protocol
 from shared.settings import ServiceSettings
 from shared.tasks import together
@@ -93,7 +94,10 @@ def create_app(
     that way, too, and has ordinary routes among `routers` that say the same.
     """
     app = FastAPIOffline(title=title, description=description, version="1", lifespan=lifespan, telemetry=OWN_TELEMETRY)
+    app.router.redirect_slashes = False  # it answers with an address made of what the client says in `Host`
+    app.add_middleware(Guarded)
     app.add_middleware(_Limited, largest=largest_body)
+    app.add_middleware(_Unambiguous)
     app.add_middleware(Addressed)
     app.add_middleware(_Unfailing)
     app.add_middleware(_Measured, service=service)
@@ -104,6 +108,7 @@ def create_app(
     for (method, path), answering in app.state.hot.items():
         app.router.routes.append(Route(path, Asgi(answering, arriving), methods=[method]))
     app.add_exception_handler(TemasError, _temas_error)
+    app.add_exception_handler(Stopped, _stopped)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
     for failure in FAILURES:
@@ -111,6 +116,7 @@ def create_app(
     app.include_router(_operations(health))
     for router in routers:
         app.include_router(router)
+    guards_first(app.routes)
     return app
 
 
@@ -144,6 +150,11 @@ def _operations(health: Health) -> APIRouter:
 async def _temas_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, TemasError)  # noqa: S101 - registered for nothing else
     return Json(error.body(), status_code=error.status, headers=dict(error.headers))
+
+
+async def _stopped(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Stopped)  # noqa: S101 - registered for nothing else
+    return await _temas_error(request, error.error)
 
 
 class Misread(Invalid):
@@ -264,6 +275,18 @@ class _Measured:
             await self.app(scope, receive, noted)
         finally:
             self.requests.note(scope["method"], _route(scope), status, time.perf_counter() - began)
+
+
+class _Unambiguous:
+    """Refuses requests that say twice what may be said once (`shared/hot.py`)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        twice = doubled(scope["headers"]) if scope["type"] == "http" else None
+        answering = self.app if twice is None else Json(twice.body(), status_code=twice.status)
+        await answering(scope, receive, send)
 
 
 class _Limited:

@@ -19,7 +19,7 @@ import structlog
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from shared.hot import Answer, Arriving, Hot, HotFolders, HotPaths, Later
+from shared.hot import Answer, Arriving, Hot, HotFolders, HotPaths, Later, doubled, refused
 from shared.metrics import CUT_SHORT, Requests
 
 log = structlog.get_logger(__name__)
@@ -257,7 +257,11 @@ class Exchange:
         self.more_body = True
         self.disconnected = self.response_started = self.response_complete = False
         self.message_event = NOBODY_WAITS
-        self._check(int(self.headers.get(b"content-length", 0)))
+        twice = doubled(protocol.headers) if len(self.headers) < len(protocol.headers) else None
+        if twice is not None:
+            self._say(refused(twice))
+        else:
+            self._check(int(self.headers.get(b"content-length", 0)))
 
     def take(self, piece: bytes) -> None:
         """The next piece of the body."""

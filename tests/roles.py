@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -63,6 +64,35 @@ OPENED_BY: Mapping[Scope, frozenset[Scope]] = {
 """Keys of which scopes may do what needs that one."""
 
 
+BROKEN = ("x" * 1_000, "%00", "%ED%A0%80")
+"""What no address of ours can have where a name stands."""
+
+
+async def looks_at_the_key_first(
+    client: httpx.AsyncClient, asked: Asked, refused: Mapping[str | None, int], **names: str
+) -> None:
+    """Each key in `refused` is answered with its status, whatever else is wrong, and no byte of a body is read.
+
+    `names`: what the address needs in places to be one of the route's at all.
+    """
+    method, path = asked
+    read = 0
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal read
+        for _ in range(100):
+            read += 1
+            yield b'{"broken": '
+
+    for key, status in refused.items():
+        headers = {"content-type": "application/json", **({} if key is None else {"authorization": f"Bearer {key}"})}
+        for broken in BROKEN:
+            values = dict.fromkeys(re.findall(r"\{(\w+)", path), broken) | names
+            address = address_of(path, **values) + "?limit=many&cursor=%00&days=-1&as_of=never&placement=&replace=x"
+            answer = await client.request(method, address, headers=headers, content=body(), auth=None)
+            assert (answer.status_code, read) == (status, 0), (key, broken, answer.text)
+
+
 async def lets_in_who_may(
     client: httpx.AsyncClient, asked: Asked, keys: Keys, special: Mapping[Asked, Scope] | None = None
 ) -> None:
@@ -78,6 +108,8 @@ async def lets_in_who_may(
         address = address_of(path, person="user_id:x", identifier="user_id:x")
         return await client.request(method, address, headers=headers, json={})
 
+    shut_out = [key for scope, key in keys.by_scope.items() if scope not in OPENED_BY[needed]]
+    await looks_at_the_key_first(client, asked, {None: 401, "wrong": 403, **dict.fromkeys(shut_out, 403)})
     assert (await answered(None)).status_code == 401
     assert (await answered("wrong")).status_code == 403
     assert (await answered(keys.revoked)).status_code == 403

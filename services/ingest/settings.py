@@ -24,7 +24,7 @@ class Settings(ServiceSettings):
     # Bytes of bodies that may be on their way in at one moment; past that, requests are refused at once.
     arriving_limit: int = 64_000_000
     # The address at which browsers and apps reach this service, such as https://events.example.com: SDKs that ask where
-    # to send are told this. Without it they are told the address that they asked at.
+    # to send are told this. Without it they are told the address that they asked at, and no cache may keep that answer.
     public_url: str | None = None
     # Days that rejected events are kept for somebody to mend them, and how many at most; the oldest go first.
     rejected_days: int = 30

@@ -60,10 +60,30 @@ async def test_it_is_told_the_address_that_it_asked_at(door: Door, headers: Any,
     assert (segment["apiHost"], segment["protocol"]) == (host, protocol)
 
 
+async def test_what_a_client_says_of_the_address_is_told_to_no_other(door: Door) -> None:
+    """A cache that kept it would send everybody's events to whoever asked first, with a host of their own."""
+    answer = await door.ask("GET", f"/v1/projects/{WRITE_KEY}/settings", auth=None, headers={"host": "evil.example"})
+    assert "evil.example" in answer.text
+    assert (answer.headers["cache-control"], answer.headers["vary"]) == (
+        "no-store, max-age=0",
+        "Host, X-Forwarded-Proto",
+    )
+
+
+@pytest.mark.parametrize("path", ["/sourceConfig", "/sourceConfig/", "/v1/sources", "/v1/track/", "/v1/sources/"])
+async def test_no_other_answer_has_the_host_that_a_client_names(door: Door, path: str) -> None:
+    told = {"host": "evil.example", "x-forwarded-proto": "https", "x-forwarded-host": "evil.example"}
+    answer = await door.ask("GET", path, headers=told)
+    assert "evil" not in answer.text + str(answer.headers)
+
+
 async def test_an_operator_can_say_the_address(servers: Servers) -> None:
     said = "https://events.shop.example/temas/"
     async with servers.installation() as mine, opened(await prepared(mine), public_url=said) as named:
-        segment = (await settings(named, host="elsewhere.example"))["integrations"]["Segment.io"]
+        told = {"host": "elsewhere.example", "x-forwarded-proto": "gopher"}
+        answer = await named.ask("GET", f"/v1/projects/{WRITE_KEY}/settings", auth=None, headers=told)
+        segment = answer.json()["integrations"]["Segment.io"]
+    assert answer.headers["cache-control"] == "public, max-age=120"
     assert (segment["apiHost"], segment["protocol"]) == ("events.shop.example/temas/v1", "https")
 
 

@@ -13,7 +13,7 @@ from shared.scopes import Scope
 from shared.settings import DatabaseSettings, KafkaSettings
 from tests.contract import Asked, guarded
 from tests.personalize.desk import SECRET, TOKENS, Desk, make_topics, open_desk, settings
-from tests.roles import Keys, lets_in_who_may, tell_keys
+from tests.roles import Keys, lets_in_who_may, looks_at_the_key_first, tell_keys
 from tests.servers import Servers
 
 app = build(
@@ -52,6 +52,16 @@ def test_there_are_routes_to_be_guarded() -> None:
 @pytest.mark.parametrize("asked", ROUTES, ids=" ".join)
 async def test_each_route_lets_in_who_may(desk: Desk, keys: Keys, asked: Asked) -> None:
     await lets_in_who_may(desk.client, asked, keys, SPECIAL)
+
+
+async def test_a_user_token_is_looked_at_before_anything_else(desk: Desk, keys: Keys) -> None:
+    for refused in (None, SECRET, "a.b.c", keys.by_scope["admin"]):
+        await looks_at_the_key_first(desk.client, FOR_PEOPLE, {refused: 401})
+
+
+async def test_a_route_for_people_asks_for_a_token_and_not_for_a_password(desk: Desk) -> None:
+    answer = await desk.client.get("/v1/decide")
+    assert answer.headers["www-authenticate"] == 'Bearer realm="temas"'
 
 
 async def test_no_key_takes_the_place_of_a_user_token(desk: Desk, keys: Keys) -> None:

@@ -10,12 +10,13 @@ from typing import Annotated, Any
 import httpx
 import msgspec
 import pytest
-from fastapi import APIRouter, FastAPI, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from prometheus_client import REGISTRY
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import IntegrityError, InterfaceError
 
-from shared.errors import Invalid, TooManyRequests
+from shared.errors import Invalid, TooManyRequests, Unauthorized
+from shared.guards import guarding
 from shared.health import Health
 from shared.http import Json, background, create_app
 from shared.paging import DEFAULT_LIMIT, Limit
@@ -165,6 +166,54 @@ async def test_addresses_and_methods_that_are_not_there_are_json_too(client: htt
     missing, wrong = await client.get("/nowhere"), await client.put("/struct")
     assert (missing.status_code, missing.json()["code"]) == (404, "no_such_route")
     assert (wrong.status_code, wrong.json()["code"]) == (405, "method_not_allowed")
+
+
+@pytest.mark.parametrize("path", ["/struct/", "/desk/v1/shelves/a/", "/people/x/", "/docs/", "/static-offline-docs"])
+async def test_no_answer_sends_clients_to_the_host_that_they_name(client: httpx.AsyncClient, path: str) -> None:
+    answer = await client.get(path, headers={"host": "evil.example", "x-forwarded-proto": "https"})
+    assert answer.status_code == 404
+    assert "evil.example" not in answer.text + str(answer.headers)
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect", "/metrics"])
+async def test_no_page_has_the_host_that_a_client_names(client: httpx.AsyncClient, path: str) -> None:
+    told = {"host": "evil.example", "x-forwarded-proto": "evil", "x-forwarded-host": "evil.example"}
+    answer = await client.get(path, headers={**told, "x-forwarded-prefix": "/evil", "forwarded": "host=evil.example"})
+    assert answer.status_code == 200
+    assert "evil" not in answer.text + str(answer.headers)
+
+
+async def test_a_stranger_is_refused_before_a_body_is_read() -> None:
+    read, asked = 0, []
+
+    @guarding
+    async def key(request: Request) -> None:
+        asked.append(request.headers.get("authorization"))
+        if asked[-1] != "Bearer right":
+            raise Unauthorized("say who you are")
+
+    async def picky(number: int) -> int:
+        return number
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal read
+        read += 1
+        yield b"{"
+
+    inner, outer = APIRouter(), APIRouter(dependencies=[Depends(key)])
+
+    @inner.post("/{number}/orders")
+    async def order(order: Order, number: Annotated[int, Depends(picky)]) -> None: ...
+
+    outer.include_router(inner, prefix="/inner")
+    app = create_app(service=SERVICE, title="T", description="", health=Health(), lifespan=nothing, routers=[outer])
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://temas") as client:
+        headers = {"content-type": "application/json"}
+        answer = await client.post("/inner/many/orders", content=body(), headers=headers)
+        assert (answer.status_code, answer.headers["www-authenticate"], read) == (401, 'Basic realm="temas"', 0)
+        headers["authorization"] = "Bearer right"
+        answer = await client.post("/inner/many/orders", content=body(), headers=headers)
+        assert (answer.status_code, read) == (422, 1)
 
 
 @pytest.mark.parametrize(

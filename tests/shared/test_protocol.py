@@ -288,6 +288,72 @@ async def test_a_bug_behind_half_an_answer_ends_the_connection_and_is_logged_onc
     assert getattr(found.exc_info[1], "__notes__", None) == ["route: /half"]
 
 
+SAID_TWICE = [
+    ("Authorization: Bearer a", "Authorization: Bearer b"),
+    ("Authorization: Bearer a", "AUTHORIZATION: Bearer a"),
+    ("Host: y",),
+    ("Content-Type: text/plain", "Content-Type: application/json"),
+    ("Content-Encoding: gzip", "Content-Encoding: br"),
+    ("Origin: https://a.example", "Origin: https://b.example"),
+]
+
+
+@pytest.mark.parametrize("twice", SAID_TWICE, ids=lambda each: each[-1])
+@pytest.mark.parametrize("path", ["/hot", "/cold", "/people/a", "/nowhere"])
+async def test_what_may_be_said_once_is_not_said_twice(place: Place, path: str, twice: tuple[str, ...]) -> None:
+    """One of two servers in a row would believe the first, and the other one the last."""
+    name = twice[-1].partition(":")[0].lower()
+    bad = request(b"{}", path, *twice)
+    if path == "/people/a":
+        bad = b"\r\n".join([b"GET /people/a HTTP/1.1", b"Host: x", *(each.encode() for each in twice), b"", b""])
+    async with place.client() as client:
+        await client.send(bad + bad + request(b"fine"))  # the second one waits for its turn, and goes another way
+        for _ in range(2):
+            status, _, said = await client.answer()
+            assert (status, json.loads(said)["details"]) == (400, [{"path": name, "code": "header_twice"}])
+        assert (await client.answer())[2] == b"fine"
+    assert place.echo.asked == 1
+
+
+async def test_other_headers_come_as_often_as_they_like(place: Place) -> None:
+    async with place.client() as client:
+        for path in ("/hot", "/cold"):
+            await client.send(
+                request(b"{}", path, "Accept: a", "Accept: b", "X-Forwarded-For: a", "X-Forwarded-For: b")
+            )
+            assert (await client.answer())[0] == 200
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [
+        ("Content-Length: 2", "Content-Length: 2"),
+        ("Content-Length: 2", "Content-Length: 3"),
+        ("Content-Length: 2, 2",),
+        ("Content-Length: +2",),
+        ("Content-Length: 2", "Transfer-Encoding: chunked"),
+        ("Transfer-Encoding: chunked", "Content-Length: 2"),
+        ("Transfer-Encoding: identity", "Content-Length: 2"),
+        ("Transfer-Encoding: chunked", "Transfer-Encoding: chunked"),
+        ("Transfer-Encoding: chunked, identity",),
+        ("Transfer-Encoding: xchunked",),
+        ("Transfer-Encoding : chunked",),
+    ],
+    ids=" and ".join,
+)
+@pytest.mark.parametrize("path", ["/hot", "/cold"])
+async def test_a_body_whose_end_two_servers_could_see_in_two_places_is_refused(
+    place: Place, path: str, framing: tuple[str, ...]
+) -> None:
+    async with place.client() as client:
+        head = "\r\n".join([f"POST {path} HTTP/1.1", "Host: x", *framing, "", ""]).encode()
+        await client.send(head + b"0\r\n\r\n" + request(b"smuggled"))
+        said = await asyncio.wait_for(client.reader.read(), 5)  # and the connection ends
+    assert said.startswith(b"HTTP/1.1 400 ")
+    assert b"smuggled" not in said
+    assert place.echo.asked == 0
+
+
 async def test_other_methods_are_refused_by_name(place: Place) -> None:
     async with place.client() as client:
         await client.send(b"GET /hot HTTP/1.1\r\nHost: x\r\n\r\n")

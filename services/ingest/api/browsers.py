@@ -42,7 +42,12 @@ async def settings(request: Request, write_key: Annotated[str, Path(max_length=5
         _public(registry, write_key, NotFound("there is no such write key"))
     except TemasError as error:
         return _refused(error)
-    return Json(_settings(write_key, _address(request, registry)), headers=_kept("public"))
+    address = registry.settings.public_url
+    if address is not None:
+        return Json(_settings(write_key, address.rstrip("/")), headers=_kept("public"))
+    # Of what only this client says no cache may tell others.
+    told = {**CORS, "Cache-Control": "no-store, max-age=0", "Vary": "Host, X-Forwarded-Proto"}
+    return Json(_settings(write_key, _asked_at(request)), headers=told)
 
 
 @router.get("/sourceConfig", summary="What RudderStack's SDKs ask first", responses=refusals(401, 422, 503))
@@ -85,7 +90,7 @@ def _public(registry: Registry, text: str, otherwise: TemasError) -> Key:
 
 def _refused(error: TemasError) -> Response:
     """With the headers of CORS, without which a script could not read it."""
-    return Json(error.body(), status_code=error.status, headers={**CORS, **error.headers})
+    return Json(error.body(), status_code=error.status, headers={**CORS, "Cache-Control": "no-store", **error.headers})
 
 
 def _kept(by: str) -> dict[str, str]:
@@ -97,10 +102,8 @@ def _kept(by: str) -> dict[str, str]:
 _HOST = re.compile(r"[\w.\-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?", re.ASCII)
 
 
-def _address(request: Request, registry: Registry) -> str:
-    """Where this service is reached: as settings say, else as this request reached it."""
-    if registry.settings.public_url is not None:
-        return registry.settings.public_url.rstrip("/")
+def _asked_at(request: Request) -> str:
+    """The address that this request reached, as far as it says."""
     host = request.headers.get("host", "")
     forwarded = request.headers.get("x-forwarded-proto") == "https"
     return f"{'https' if forwarded else request.url.scheme}://{host if _HOST.fullmatch(host) else 'localhost'}"

@@ -17,6 +17,7 @@ from services.ingest.service.sources import Sources
 from shared.clock import Clock
 from shared.db import Database, Work
 from shared.errors import Forbidden, Unauthorized
+from shared.guards import guarding
 from shared.scopes import Scope
 
 T = TypeVar("T")
@@ -60,12 +61,14 @@ async def _desk(request: Request) -> Desk:
 AtDesk = Annotated[Desk, Depends(_desk)]
 
 
-async def _reader(request: Request, desk: AtDesk) -> Key:
-    return desk.caller(request.headers.get("authorization"), "read")
+@guarding
+async def _reader(request: Request) -> Key:
+    return (await _desk(request)).caller(request.headers.get("authorization"), "read")
 
 
-async def _admin(request: Request, desk: AtDesk) -> Key:
-    return desk.caller(request.headers.get("authorization"), "admin")
+@guarding
+async def _admin(request: Request) -> Key:
+    return (await _desk(request)).caller(request.headers.get("authorization"), "admin")
 
 
 Reader = Annotated[Key, Depends(_reader)]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 import msgspec
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Depends, Query
 
 from services.personalize.api.asked import DecisionId, OfDecisions
 from services.personalize.api.quick import quick
-from services.personalize.domain.customers import Request, person
+from services.personalize.domain import customers
+from services.personalize.domain.customers import Request
 from services.personalize.schemas import (
     DecideBody,
     DecisionAnswer,
@@ -19,7 +20,7 @@ from services.personalize.schemas import (
     RecordAnswer,
 )
 from services.personalize.service.decisions import Answer, Kept
-from shared.auth import UserTokens, guard
+from shared.auth import UserTokens, guard, person
 from shared.errors import Invalid
 from shared.http import refusals
 from shared.identifiers import Identifier
@@ -57,6 +58,7 @@ def for_servers() -> APIRouter:
 def for_people(tokens: UserTokens) -> APIRouter:
     """The question as a browser asks it, for the person whose user token it has."""
     people = APIRouter(prefix="/v1", tags=["decisions"])
+    asking = Depends(person(tokens))
 
     @people.get("/decide", summary="What to offer me, here, now (with a user token)")
     async def decide_for_me(
@@ -64,9 +66,9 @@ def for_people(tokens: UserTokens) -> APIRouter:
         placement: Annotated[Name, Query()],
         channel: Annotated[Name, Query()] = "web",
         limit: Annotated[int, Query(ge=1, le=50)] = 1,
-        authorization: Annotated[str | None, Header()] = None,
+        user: str = asking,
     ) -> DecisionAnswer:
-        me = Identifier("user_id", tokens.user_id(authorization))
+        me = Identifier("user_id", user)
         return _answer(await decisions.decide(Request(profile=me, placement=placement, channel=channel, limit=limit)))
 
     return people
@@ -74,7 +76,7 @@ def for_people(tokens: UserTokens) -> APIRouter:
 
 def _person(text: str) -> Identifier:
     try:
-        return person(text)
+        return customers.person(text)
     except ValueError as error:
         raise Invalid(f"profile: {error}", details=[{"path": "profile", "code": "invalid_identifier"}]) from None
 
