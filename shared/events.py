@@ -383,7 +383,8 @@ class Decided(CloudEvent, frozen=True, tag="temas.decision.v1"):
 class NamedKey(msgspec.Struct, frozen=True, kw_only=True):
     """A key, whose text nobody keeps: `digest` is its SHA-256, in hexadecimal. `source` is whose it is.
 
-    `scopes` are words of `shared/scopes.py`, or of a version to come. `ends_at` is when it stops to hold.
+    `scopes` are words of `shared/scopes.py`, or of a version to come. `ends_at` is when it stops to hold. It opens
+    `services`, and of ingest what is `sources`'; all of them where those are null.
     """
 
     id: str
@@ -391,15 +392,19 @@ class NamedKey(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
     scopes: tuple[str, ...]
     ends_at: datetime | None = None
+    services: tuple[str, ...] | None = None
+    sources: tuple[str, ...] | None = None
 
     def holds(self, now: datetime) -> bool:
         return self.ends_at is None or now < self.ends_at
 
 
 class Keyed(CloudEvent, frozen=True, tag="temas.key.v1"):
-    """What a key may do, until when."""
+    """What a key may do, until when. `signature` is ingest's, of `data` (`shared/key_records.py`); empty before there
+    were signatures, and then nothing goes by it."""
 
     data: NamedKey
+    signature: str = ""
 
 
 # --- what a consumer could not process -------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """Keys, as every service knows them that takes secret keys: the one of its settings, and those that ingest made.
 
-Ingest owns keys and tells them on a compacted topic; their text is nowhere in it. A service reads that topic from its
-beginning, without a group, and follows it. No request waits for it: what was read last holds while Kafka is away.
+Ingest owns keys and tells them on a compacted topic, signed; their text is nowhere in it. A service reads that topic
+from its beginning, without a group, and follows it. No request waits for it: what was read last holds while Kafka is
+away.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from pydantic import SecretStr
 from shared import metrics, topics
 from shared.clock import Clock
 from shared.errors import Forbidden, Unauthorized, Unavailable
-from shared.events import Keyed, NamedKey
+from shared.events import NamedKey
 from shared.health import Health
 from shared.kafka import connection
+from shared.key_records import KeyRecords, KeySignatures
 from shared.scopes import SCOPES, Scope, digest, opens
 from shared.settings import KafkaSettings
 
@@ -45,6 +47,8 @@ STOPS_WITHIN = 3.0
 
 NEVER = datetime.max.replace(tzinfo=UTC)
 
+Names = tuple[str, ...] | None
+
 
 class Keyring:
     """The keys that a process knows. `complete` once it has read all that there were at some moment."""
@@ -58,11 +62,12 @@ class Keyring:
         self.made: dict[str, NamedKey] = {}
 
     def learn(self, key: NamedKey) -> None:
-        """Take in what was told of a key. All that ever changes is that it ends, or ends earlier.
+        """Take in what was told of a key. All that ever changes is that it ends earlier, or opens less.
 
-        So it makes no difference in which order, or how often, that is read.
+        So it makes no difference in which order, or how often, that is read: an older record that comes again, because
+        somebody has kept it, gives nothing back.
         """
-        self.made[key.digest] = min(self.made.get(key.digest, key), key, key=lambda each: each.ends_at or NEVER)
+        self.made[key.digest] = narrower(self.made.get(key.digest, key), key)
 
     def caller(self, text: str | None, scope: Scope) -> NamedKey:
         """The key with this text, which may do what needs `scope`. Raises Unauthorized, Forbidden and Unavailable."""
@@ -79,16 +84,35 @@ class Keyring:
         return key
 
 
+def narrower(one: NamedKey, other: NamedKey) -> NamedKey:
+    """The key that opens what both open, until the earlier end. `other` in all else."""
+    return msgspec.structs.replace(
+        other,
+        scopes=tuple(scope for scope in other.scopes if scope in one.scopes),
+        ends_at=min(one.ends_at or NEVER, other.ends_at or NEVER) if one.ends_at or other.ends_at else None,
+        services=_both(one.services, other.services),
+        sources=_both(one.sources, other.sources),
+    )
+
+
+def _both(some: Names, others: Names) -> Names:
+    """The names in both; None means all there are."""
+    if some is None or others is None:
+        return others if some is None else some
+    return tuple(name for name in others if name in some)
+
+
 class KeyReader:
     """Fills a keyring from the topic, and keeps it new."""
 
-    def __init__(self, *, service: str, settings: KafkaSettings, keyring: Keyring, health: Health) -> None:
+    def __init__(
+        self, *, service: str, settings: KafkaSettings, signatures: KeySignatures, keyring: Keyring, health: Health
+    ) -> None:
         self.settings = settings
         self.topic = settings.prefix + topics.KEYS.name
         self.keyring = keyring
         self.read_at = metrics.KEYS_READ.labels(service)
-        self.unreadable = metrics.KEYS_UNREADABLE.labels(service)
-        self.decoder = msgspec.json.Decoder(Keyed)
+        self.records = KeyRecords(service, signatures)
         self.part = health.part("keys")
         self.part.fail("keys have not been read yet")
 
@@ -106,6 +130,7 @@ class KeyReader:
         async with self._consumer() as consumer:
             while True:
                 await self._catch_up(consumer)
+                self.records.report()
                 self.keyring.complete = True
                 self.part.beat()  # from now on: an absent Kafka takes no key away
                 self.read_at.set_to_current_time()
@@ -140,13 +165,8 @@ class KeyReader:
             self._learn(fetched)
 
     def _learn(self, fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> None:
-        for record in _records(fetched):
-            try:
-                self.keyring.learn(self.decoder.decode(record.value).data)
-            except msgspec.MsgspecError as error:
-                # Not a reason to shut out everybody whose key can be read; but it may have been a key's end.
-                self.unreadable.inc()
-                log.critical("a key can't be read", offset=record.offset, error=str(error)[:300])
+        for key in self.records.read(_records(fetched)):
+            self.keyring.learn(key)
 
 
 async def _unread(consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int]) -> list[TopicPartition]:

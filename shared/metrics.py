@@ -116,6 +116,11 @@ KEYS_UNREADABLE = Counter(
     "Records of the topic `keys` that could not be read. Any: a key may hold here that was revoked.",
     ["service"],
 )
+KEYS_UNSIGNED = Counter(
+    "temas_keys_unsigned_total",
+    "Records of the topic `keys` that ingest has not signed, and that are ignored. Any: somebody else writes to it.",
+    ["service"],
+)
 TOKEN_KEYS_READ = Gauge(
     "temas_user_token_keys_read_timestamp_seconds",
     "When this process last read the JWKS of user tokens; 0 where it never did, or there is none.",

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Iterator
 from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from shared.secrets import MAKE_ONE, SHORTEST, SHORTEST_PUBLIC, equal_pair, weakness
 
@@ -48,7 +48,7 @@ PublicKey = Annotated[SecretStr, _strong(SHORTEST_PUBLIC)]
 
 
 class KafkaSettings(BaseSettings):
-    """How to reach Kafka: `TEMAS_KAFKA_*`."""
+    """How to reach Kafka: `TEMAS_KAFKA_*`. See `kafka_settings`."""
 
     model_config = SettingsConfigDict(env_prefix="TEMAS_KAFKA_", frozen=True, hide_input_in_errors=True)
 
@@ -73,6 +73,29 @@ class KafkaSettings(BaseSettings):
     waiting_limit: int = 64 * 1024 * 1024
 
 
+def kafka_settings(service: str) -> KafkaSettings:
+    """How `service` reaches Kafka: by `TEMAS_<SERVICE>_KAFKA_*` where given, else by `TEMAS_KAFKA_*`.
+
+    So each can have a user of its own, whose rights are what it needs. Raises ValidationError naming what is missing.
+    """
+
+    class FromEnvironment(KafkaSettings):
+        model_config = SettingsConfigDict(title=KafkaSettings.__name__)
+
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return EnvSettingsSource(settings_cls, env_prefix=f"TEMAS_{service.upper()}_KAFKA_"), env_settings
+
+    return FromEnvironment()
+
+
 class ServiceSettings(BaseSettings):
     """What each service's `Settings` starts from. Subclasses set `env_prefix="TEMAS_<SERVICE>_"` and frozen."""
 
@@ -83,10 +106,20 @@ class ServiceSettings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     # The key of servers and operators: everything may be read and changed with it.
     secret_key: Secret = Field(validation_alias="TEMAS_SECRET_KEY")
+    # What ingest signs records of keys with, and all services verify them with: the same for a whole installation, and
+    # for no other. While one takes another's place, both, with a comma between them: the first one signs.
+    key_signing_secret: Secrets = Field(validation_alias="TEMAS_KEY_SIGNING_SECRET")
     # Seconds that a request may take to arrive, from its first byte to its last.
     request_seconds: float = 30.0
     # Seconds that a stopping process gives its requests and batches to end.
     drain: float = 10.0
+
+    @field_validator("key_signing_secret")
+    @classmethod
+    def _one_signs(cls, secrets: SecretStr) -> SecretStr:
+        if not one_by_one(secrets):
+            raise ValueError(f"is empty; {MAKE_ONE}")
+        return secrets
 
     @model_validator(mode="after")
     def _secrets_differ(self) -> Self:
@@ -97,6 +130,11 @@ class ServiceSettings(BaseSettings):
             one, other = (f"TEMAS_{name.upper()}" for name in pair)
             raise ValueError(f"{one} and {other} are the same: give each its own; {MAKE_ONE}")
         return self
+
+    @property
+    def key_signing_secrets(self) -> list[str]:
+        """The secrets one by one, that which signs first."""
+        return one_by_one(self.key_signing_secret)
 
 
 class UserTokenSettings(BaseSettings):

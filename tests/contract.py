@@ -24,6 +24,7 @@ from schemathesis.checks import CHECKS
 from schemathesis.core.result import Ok
 
 from deploy.local.settings import ROOT
+from tests.secrets import KEY_SIGNING_SECRET
 from tests.servers import Installation, free
 from tests.waiting import PATIENCE, until
 
@@ -129,6 +130,7 @@ def told(installation: Installation, service: str, key: str, **more: str) -> dic
         "TEMAS_KAFKA_PREFIX": installation.kafka.prefix,
         f"TEMAS_{service.upper()}_DATABASE_URL": installation.database(service).url.get_secret_value(),
         "TEMAS_SECRET_KEY": key,
+        "TEMAS_KEY_SIGNING_SECRET": KEY_SIGNING_SECRET,
         **more,
     }
 

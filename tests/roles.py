@@ -15,9 +15,11 @@ from shared import topics
 from shared.clock import system_clock
 from shared.events import Keyed, NamedKey, encode
 from shared.kafka import Kafka
+from shared.key_records import KeySignatures
 from shared.keys import Keyring
 from shared.scopes import SCOPES, Scope, digest
 from tests.contract import Asked, address_of
+from tests.secrets import KEY_SIGNING_SECRET
 from tests.waiting import until
 
 SHUT_OUT = (401, 403, 405, 503)
@@ -28,7 +30,8 @@ async def tell_key(kafka: Kafka, *scopes: Scope, ends_at: datetime | None = None
     text = text or f"sk_{secrets.token_urlsafe(24)}"
     id = f"shop:{text[3:11]}"
     key = NamedKey(id=id, source="shop", digest=digest(text).hex(), scopes=scopes, ends_at=ends_at)
-    event = Keyed(id=f"{id}:{ends_at}", source="ingest", time=system_clock(), subject=id, data=key)
+    signature = KeySignatures([KEY_SIGNING_SECRET]).sign(key)
+    event = Keyed(id=f"{id}:{ends_at}", source="ingest", time=system_clock(), subject=id, data=key, signature=signature)
     await kafka.log(topics.KEYS).append([(id.encode(), encode(event))])
     return text
 

@@ -22,5 +22,8 @@ SECRET_KEY = f"sk_{secret('secret key')}"
 WRITE_KEY = f"wk_{secret('write key')}"
 """The public key of ingest's settings."""
 
+KEY_SIGNING_SECRET = secret("key records")
+"""Ingest signs records of keys with it."""
+
 USER_TOKEN_SECRET = secret("user tokens")
 """The company's backend signs user tokens with it."""

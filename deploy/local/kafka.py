@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import os
 import shutil
 import uuid
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from deploy.local.environment import of_servers
 from deploy.local.errors import NotReady, Refused
 from deploy.local.home import Home, write_private
 from deploy.local.jars import KAFKA
@@ -74,7 +74,7 @@ def program(home: Home, port: int, controller: int, java: Path, jars: Path) -> P
     properties = home.kafka / "server.properties"
     return Program(
         title=f"Kafka {KAFKA}",
-        command=Command("kafka", (*run, "kafka.Kafka", str(properties)), os.environ | LOCALE),
+        command=Command("kafka", (*run, "kafka.Kafka", str(properties)), of_servers() | LOCALE),
         port=port,
         ready=lambda: ready(port),
         prepare=lambda: prepare(home, port, controller, run),
@@ -100,7 +100,7 @@ async def _format(home: Home, run: tuple[str, ...]) -> None:
     shutil.rmtree(draft, ignore_errors=True)
     write_private(properties, _properties(9092, 9093, draft))
     tool = ("kafka.tools.StorageTool", "format", "--cluster-id", cluster_id(uuid.uuid4()), "--config", str(properties))
-    await run_once(Command("kafka", (*run, *tool), os.environ | LOCALE), home)
+    await run_once(Command("kafka", (*run, *tool), of_servers() | LOCALE), home)
     properties.unlink()
     draft.rename(home.kafka / "data")
 

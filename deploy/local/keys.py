@@ -6,6 +6,7 @@ import secrets
 from typing import Self
 
 import msgspec
+from msgspec import field
 
 from deploy.local.errors import Refused
 from deploy.local.home import Home, write_private
@@ -29,6 +30,7 @@ class Keys(msgspec.Struct, frozen=True, kw_only=True):
     secret_key: str
     write_key: str
     user_token_secret: str
+    key_signing_secret: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     passwords: dict[str, str]
 
     @classmethod
@@ -58,6 +60,7 @@ def keys_of(home: Home) -> Keys:
     except msgspec.DecodeError as error:
         raise Refused(f"{home.keys} is damaged ({error}): put it right, or type make reset.") from error
     keys = msgspec.structs.replace(stored, passwords=fresh.passwords | stored.passwords)
-    if keys != stored or not home.keys.exists():
-        write_private(home.keys, msgspec.json.format(msgspec.json.encode(keys)).decode() + "\n")
+    text = msgspec.json.format(msgspec.json.encode(keys)).decode() + "\n"
+    if not home.keys.exists() or home.keys.read_text() != text:  # there are new ones in it
+        write_private(home.keys, text)
     return keys

@@ -18,6 +18,7 @@ from pathlib import Path
 import asyncpg
 import psutil
 
+from deploy.local.environment import of_servers
 from deploy.local.errors import NotReady, Refused
 from deploy.local.home import Home, write_private
 from deploy.local.keys import ADMIN, url
@@ -112,7 +113,7 @@ def program(home: Home, port: int, password: str, **options: str) -> Program:
         command=Command(
             "postgres",
             (*worn.prefix, str(binary("postgres")), "-D", str(home.postgres), *settings),
-            os.environ | LOCALE,
+            of_servers() | LOCALE,
             stop_with=signal.SIGINT,  # "fast": ends open transactions rather than wait for them
         ),
         port=port,
@@ -150,7 +151,7 @@ async def _initialize(home: Home, worn: Guise, password: str) -> None:
         *("--builtin-locale=C.UTF-8", "--set=timezone=UTC", "--set=log_timezone=UTC", "--no-instructions"),
     )
     try:
-        await run_once(Command("postgres", initdb, os.environ | LOCALE), home)
+        await run_once(Command("postgres", initdb, of_servers() | LOCALE), home)
     finally:
         secret.unlink()
     draft.rename(home.postgres)

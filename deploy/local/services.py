@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 
+from deploy.local.environment import of_service, of_the_machine
 from deploy.local.errors import NotReady, Refused
 from deploy.local.home import Home, write_private
 from deploy.local.keys import ADMIN, WITH_DATABASE, Keys, url
@@ -31,7 +32,7 @@ def port(service: str, settings: Settings, given: Environment = os.environ) -> i
 
 
 def shared(settings: Settings, keys: Keys, given: Environment = os.environ) -> dict[str, str]:
-    """What clients and services alike are told.
+    """What this stack's keys and addresses are.
 
     Keys that are given from outside stay; addresses of what this stack starts itself are its own.
     """
@@ -39,6 +40,7 @@ def shared(settings: Settings, keys: Keys, given: Environment = os.environ) -> d
         "TEMAS_SECRET_KEY": keys.secret_key,
         "TEMAS_WRITE_KEY": keys.write_key,
         "TEMAS_USER_TOKEN_SECRET": keys.user_token_secret,
+        "TEMAS_KEY_SIGNING_SECRET": keys.key_signing_secret,
     }
     kafka = f"{LOOPBACK}:{settings.port('kafka')}" if settings.starts_kafka else settings.kafka_bootstrap
     return {
@@ -57,18 +59,14 @@ def databases(settings: Settings, keys: Keys) -> dict[str, str]:
 
 
 def environment_of(service: str, settings: Settings, keys: Keys, given: Environment = os.environ) -> dict[str, str]:
-    """All that `service` is told: what is given from outside, and what is ours; of the databases only its own."""
-    variable = f"TEMAS_{service.upper()}_DATABASE_URL"
-    own = {name: value for name, value in databases(settings, keys).items() if name == variable}
-    told = {
+    """All that `service` is told, of what is given from outside and what is ours: no secret that it does not use."""
+    everything = {
         **given,
         **shared(settings, keys, given),
-        **own,
+        **databases(settings, keys),
         f"TEMAS_{service.upper()}_PORT": str(port(service, settings, given)),
     }
-    if settings.starts_postgres:
-        told.pop("TEMAS_DATABASE_URL", None)  # the administrator's
-    return told
+    return of_the_machine(given) | of_service(service, everything)
 
 
 def write_environment(home: Home, settings: Settings, keys: Keys) -> None:

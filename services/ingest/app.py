@@ -36,6 +36,7 @@ from shared.db import Database
 from shared.health import Health
 from shared.http import background, create_app
 from shared.kafka import Kafka
+from shared.key_records import KeySignatures
 from shared.outbox import Publisher
 
 DESCRIPTION = (
@@ -102,7 +103,9 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
 
         queue = Queue(settings=settings.kafka, rejections=rejections, database=database, kafka=kafka, clock=clock)
         sweeper = Sweeper(settings, database, clock)
-        keys = KeyPublisher(database=database, kafka=kafka, clock=clock)
+        keys = KeyPublisher(
+            database=database, kafka=kafka, signatures=KeySignatures(settings.key_signing_secrets), clock=clock
+        )
         # With a health of its own: that others are told late of keys is no reason to close the door.
         telling = Publisher(name="keys", publish=keys.publish, health=Health(), idle=TELL_EVERY)
         async with background(app, registry.run(), counts.run(), queue.run(), sweeper.run(), telling.run()):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
+from time import monotonic
 
 from services.ingest.settings import SERVICE
 from services.ingest.store import telling
@@ -11,27 +13,43 @@ from shared.clock import Clock
 from shared.db import Database
 from shared.events import Keyed, NamedKey, encode
 from shared.kafka import Kafka
+from shared.key_records import KeySignatures
 
 BATCH = 500
 """Keys told at once."""
 
+ALL_EVERY = 300.0
+"""Seconds between two times that a process tells of all keys. Whoever writes to the topic beside us can make compaction
+take a record of ours away, a revocation even: so long does it stay away at most."""
+
 
 class KeyPublisher:
-    """Tells of keys that were made, rotated or revoked; and, when the process is new, of all of them.
+    """Tells of keys that were made, rotated or revoked; and, when the process is new and now and then, of all of them.
 
-    The latter mends whatever became of the topic. One process tells at a time, in a transaction that lasts until Kafka
-    has it: else one could tell that a key holds after another has told that it does not.
+    The latter mends whatever became of the topic, and signs all with the secret that signs now. One process tells at a
+    time, in a transaction that lasts until Kafka has it: else one could tell that a key holds after another has told
+    that it does not.
     """
 
-    def __init__(self, *, database: Database, kafka: Kafka, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        database: Database,
+        kafka: Kafka,
+        signatures: KeySignatures,
+        clock: Clock,
+        all_every: float = ALL_EVERY,
+    ) -> None:
+        self.signatures = signatures
+        self.all_every = all_every
         self.database = database
         self.log = kafka.log(topics.KEYS)
         self.clock = clock
-        self.new = True
+        self.all_due = 0.0
 
     async def publish(self) -> int:
         """Tell of up to a batch of keys; give how many. Raises what Kafka and PostgreSQL raise: nothing is lost."""
-        if self.new:
+        if monotonic() >= self.all_due:
             await self._begin_anew()
         async with self.database.begin() as claim:
             keys = await telling.untold(claim, BATCH) if await telling.claim(claim) else []
@@ -44,13 +62,17 @@ class KeyPublisher:
         async with self.database.begin() as claim:
             if await telling.claim(claim):
                 await telling.begin_anew(claim)
-                self.new = False
+                self.all_due = monotonic() + self.all_every
 
     async def _send(self, keys: Sequence[NamedKey]) -> None:
         now = self.clock()
-        events = [Keyed(id=_version(key), source=SERVICE, time=now, subject=key.id, data=key) for key in keys]
+        events = [self._event(key, now) for key in keys]
         if events:
             await self.log.append([(event.data.id.encode(), encode(event)) for event in events])
+
+    def _event(self, key: NamedKey, now: datetime) -> Keyed:
+        signature = self.signatures.sign(key)
+        return Keyed(id=_version(key), source=SERVICE, time=now, subject=key.id, data=key, signature=signature)
 
 
 def _version(key: NamedKey) -> str:

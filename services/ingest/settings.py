@@ -5,7 +5,14 @@ from __future__ import annotations
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from shared.settings import DatabaseSettings, KafkaSettings, PublicKey, ServiceSettings, database_settings
+from shared.settings import (
+    DatabaseSettings,
+    KafkaSettings,
+    PublicKey,
+    ServiceSettings,
+    database_settings,
+    kafka_settings,
+)
 
 SERVICE = "ingest"
 
@@ -31,5 +38,5 @@ class Settings(ServiceSettings):
     rejected_limit: int = 1_000_000
     # Bytes that they may have together.
     rejected_bytes: int = 4_000_000_000
-    kafka: KafkaSettings = Field(default_factory=KafkaSettings)
+    kafka: KafkaSettings = Field(default_factory=lambda: kafka_settings(SERVICE))
     database: DatabaseSettings = Field(default_factory=lambda: database_settings(SERVICE))

@@ -33,6 +33,7 @@ from shared.db import Database, is_away
 from shared.health import Health
 from shared.http import background, create_app
 from shared.kafka import Kafka
+from shared.key_records import KeySignatures
 from shared.keys import KeyReader, Keyring
 from shared.outbox import Publisher
 
@@ -84,7 +85,13 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
     ):
         await kafka.require((topics.TOUCHPOINTS, topics.PROFILES, topics.KEYS, *topics.given_by(SERVICE)))
         app.state.keyring = keyring = Keyring(settings.secret_key, clock)
-        keys = KeyReader(service=SERVICE, settings=settings.kafka, keyring=keyring, health=health)
+        keys = KeyReader(
+            service=SERVICE,
+            settings=settings.kafka,
+            signatures=KeySignatures(settings.key_signing_secrets),
+            keyring=keyring,
+            health=health,
+        )
 
         knowledge = await _knowledge(database, settings)
         customers = Customers(

@@ -12,7 +12,14 @@ from services.personalize.domain.decision import Policy
 from services.personalize.domain.gates import Rests
 from services.personalize.domain.learner import Prior
 from services.personalize.domain.outcomes import Windows
-from shared.settings import DatabaseSettings, KafkaSettings, ServiceSettings, UserTokenSettings, database_settings
+from shared.settings import (
+    DatabaseSettings,
+    KafkaSettings,
+    ServiceSettings,
+    UserTokenSettings,
+    database_settings,
+    kafka_settings,
+)
 
 SERVICE = "personalize"
 
@@ -59,7 +66,7 @@ class Settings(ServiceSettings, UserTokenSettings):
     # Bytes of decision records that may wait for Kafka. Past that the newest are dropped, and counted.
     records_limit: int = Field(default=32 * 1024 * 1024, ge=0)
 
-    kafka: KafkaSettings = Field(default_factory=KafkaSettings)
+    kafka: KafkaSettings = Field(default_factory=lambda: kafka_settings(SERVICE))
     database: DatabaseSettings = Field(default_factory=lambda: database_settings(SERVICE))
 
     @model_validator(mode="after")

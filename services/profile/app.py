@@ -42,6 +42,7 @@ from shared.db import Database
 from shared.health import Health
 from shared.http import background, create_app
 from shared.kafka import Kafka
+from shared.key_records import KeySignatures
 from shared.keys import KeyReader, Keyring
 from shared.lookups import Lookups
 from shared.outbox import Publisher
@@ -150,7 +151,16 @@ class _Made:
             after_commit=self.publisher.nudge,
         ).run()
         yield self.publisher.run()
-        yield KeyReader(service=SERVICE, settings=self.settings.kafka, keyring=self.keyring, health=self.health).run()
+        yield self._key_reader().run()
+
+    def _key_reader(self) -> KeyReader:
+        return KeyReader(
+            service=SERVICE,
+            settings=self.settings.kafka,
+            signatures=KeySignatures(self.settings.key_signing_secrets),
+            keyring=self.keyring,
+            health=self.health,
+        )
 
     def upkeep(self) -> Iterator[Coroutine[Any, Any, None]]:
         """What is done a step at a time, with how many seconds of rest when there is nothing to do."""

@@ -10,7 +10,13 @@ from pydantic_settings import SettingsConfigDict
 
 from services.profile.domain.graph import Limits
 from shared.identifiers import ANONYMOUS, Identifier, normal
-from shared.settings import DatabaseSettings, KafkaSettings, ServiceSettings, database_settings
+from shared.settings import (
+    DatabaseSettings,
+    KafkaSettings,
+    ServiceSettings,
+    database_settings,
+    kafka_settings,
+)
 
 SERVICE = "profile"
 
@@ -53,7 +59,7 @@ class Settings(ServiceSettings):
     # Seconds that a read with ?after= waits before it says `not_yet`.
     patience: float = 2.0
 
-    kafka: KafkaSettings = Field(default_factory=KafkaSettings)
+    kafka: KafkaSettings = Field(default_factory=lambda: kafka_settings(SERVICE))
     database: DatabaseSettings = Field(default_factory=lambda: database_settings(SERVICE))
 
     @property

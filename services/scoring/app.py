@@ -26,6 +26,7 @@ from shared.db import Database
 from shared.health import Health
 from shared.http import background, create_app
 from shared.kafka import Kafka
+from shared.key_records import KeySignatures
 from shared.keys import KeyReader, Keyring
 from shared.outbox import Publisher
 
@@ -66,7 +67,13 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
     async with Kafka.open(settings.kafka, health) as kafka, Database.open(settings.database) as database:
         await kafka.require(NEEDED)
         app.state.keyring = keyring = Keyring(settings.secret_key, clock)
-        keys = KeyReader(service=SERVICE, settings=settings.kafka, keyring=keyring, health=health)
+        keys = KeyReader(
+            service=SERVICE,
+            settings=settings.kafka,
+            signatures=KeySignatures(settings.key_signing_secrets),
+            keyring=keyring,
+            health=health,
+        )
         models = Models(database, clock)
         scores = Scores(database, models, terms, clock)
         app.state.models, app.state.scores = models, scores

@@ -11,7 +11,13 @@ from pydantic_settings import SettingsConfigDict
 from services.scoring.domain.engagement import WEIGHTS, Signals
 from services.scoring.domain.lifetime_value import Horizon
 from services.scoring.domain.terms import Terms
-from shared.settings import DatabaseSettings, KafkaSettings, ServiceSettings, database_settings
+from shared.settings import (
+    DatabaseSettings,
+    KafkaSettings,
+    ServiceSettings,
+    database_settings,
+    kafka_settings,
+)
 
 SERVICE = "scoring"
 
@@ -24,7 +30,7 @@ class Settings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="TEMAS_SCORING_", frozen=True, populate_by_name=True)
 
     port: int = 8003
-    kafka: KafkaSettings = Field(default_factory=KafkaSettings)
+    kafka: KafkaSettings = Field(default_factory=lambda: kafka_settings(SERVICE))
     database: DatabaseSettings = Field(default_factory=lambda: database_settings("scoring"))
     # Where the account's days begin and end; one for all services.
     time_zone: ZoneInfo = Field(

@@ -30,7 +30,7 @@ from shared.kafka import Kafka
 from shared.stream import Slice, Stream
 from tests.bench.meter import backends
 from tests.profile.service import NEEDED
-from tests.secrets import SECRET_KEY
+from tests.secrets import KEY_SIGNING_SECRET, SECRET_KEY
 from tests.servers import Servers
 
 BATCH = 1_000
@@ -79,7 +79,12 @@ async def inside(servers: Servers, partitions: int = 1) -> AsyncIterator[Inside]
     async with servers.installation() as installation:
         await installation.create(*NEEDED)
         await asyncio.sleep(1)  # the broker answers a little before it lists them
-        settings = Settings(kafka=installation.kafka, database=installation.database("profile"), secret_key=SECRET_KEY)
+        settings = Settings(
+            kafka=installation.kafka,
+            database=installation.database("profile"),
+            secret_key=SECRET_KEY,
+            key_signing_secret=KEY_SIGNING_SECRET,
+        )
         async with Kafka.open(settings.kafka, Health()) as kafka, Database.open(settings.database) as database:
             profiles = Profiles(limits=settings.limits, zone=UTC, clock=system_clock)
             keeper = Timekeeper(timekeeping=Timekeeping(months=None, clock=system_clock), database=database)

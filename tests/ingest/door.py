@@ -69,7 +69,8 @@ class Place:
     database: DatabaseSettings
 
     def settings(self, **rest: Any) -> Settings:
-        return Settings(kafka=self.kafka, database=self.database, write_key=WRITE_KEY, secret_key=SECRET_KEY, **rest)
+        told = {"kafka": self.kafka, "database": self.database, "write_key": WRITE_KEY, "secret_key": SECRET_KEY}
+        return Settings(**{**told, "key_signing_secret": secrets.KEY_SIGNING_SECRET, **rest})
 
 
 async def prepared(installation: Installation) -> Place:
@@ -133,6 +134,7 @@ async def process(place: Place, **more: str) -> AsyncIterator[tuple[str, psutil.
         "TEMAS_INGEST_DATABASE_URL": place.database.url.get_secret_value(),
         "TEMAS_WRITE_KEY": WRITE_KEY,
         "TEMAS_SECRET_KEY": SECRET_KEY,
+        "TEMAS_KEY_SIGNING_SECRET": secrets.KEY_SIGNING_SECRET,
         **more,
     }
     async with contract.process("ingest", told) as running:

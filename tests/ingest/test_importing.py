@@ -33,6 +33,7 @@ from shared.clock import system_clock
 from shared.db import Database
 from shared.events import Rejected, Touchpoint
 from tests.ingest.door import SECRET_KEY, Place, prepared, read
+from tests.secrets import KEY_SIGNING_SECRET
 from tests.servers import Installation, Servers
 from tests.waiting import PATIENCE, in_time, until
 
@@ -68,6 +69,7 @@ class Shop:
             "TEMAS_KAFKA_DEADLINE": str(self.place.kafka.deadline),
             "TEMAS_INGEST_DATABASE_URL": self.place.database.url.get_secret_value(),
             "TEMAS_SECRET_KEY": SECRET_KEY,
+            "TEMAS_KEY_SIGNING_SECRET": KEY_SIGNING_SECRET,
         }
 
     async def started(self, *arguments: str | Path, without: str | None = None) -> asyncio.subprocess.Process:

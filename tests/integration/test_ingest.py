@@ -26,6 +26,7 @@ from shared.settings import KafkaSettings
 from tests.builders import Json, batch, page, track
 from tests.contract import ready
 from tests.ingest.door import SECRET_KEY, WRITE_KEY, Place, prepared, read, served
+from tests.secrets import KEY_SIGNING_SECRET
 from tests.servers import Installation, Servers, free
 from tests.waiting import PATIENCE, in_time
 
@@ -242,6 +243,7 @@ async def test_a_process_creates_its_topics_serves_and_drains(installation: Inst
         "TEMAS_INGEST_DATABASE_URL": installation.database("ingest").url.get_secret_value(),
         "TEMAS_WRITE_KEY": WRITE_KEY,
         "TEMAS_SECRET_KEY": SECRET_KEY,
+        "TEMAS_KEY_SIGNING_SECRET": KEY_SIGNING_SECRET,
         "TEMAS_INGEST_PORT": str(port),
     }
 

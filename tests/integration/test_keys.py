@@ -13,25 +13,30 @@ from aiokafka.admin import AIOKafkaAdminClient
 from pydantic import SecretStr
 from sqlalchemy import text
 
+from services.ingest.publisher import KeyPublisher
 from shared import topics
 from shared.clock import system_clock
 from shared.db import Database
 from shared.errors import Forbidden, Unavailable
+from shared.events import Keyed, NamedKey, encode
 from shared.health import Health
 from shared.kafka import Kafka
+from shared.key_records import KeySignatures
 from shared.keys import KeyReader, Keyring
-from shared.scopes import digest
+from shared.metrics import KEYS_UNSIGNED
+from shared.scopes import SCOPES, digest
 from shared.settings import KafkaSettings
 from tests.builders import Json
 from tests.ingest.desk import ask, make_key, make_source, told
 from tests.ingest.door import Door, opened, prepared
 from tests.profile.service import Hands, Service, running, settings
 from tests.roles import tell_key
-from tests.secrets import SECRET_KEY
+from tests.secrets import KEY_SIGNING_SECRET, SECRET_KEY, secret
 from tests.servers import Installation, Servers
 from tests.waiting import until
 
 SECRET = SECRET_KEY
+SIGNATURES = KeySignatures([KEY_SIGNING_SECRET])
 
 
 class OnTheWall(Hands):
@@ -171,6 +176,112 @@ async def test_when_the_topic_was_lost_a_start_of_ingest_tells_everything_anew(i
             keyring.caller(ended["key"], "read")
 
 
+# --- written by somebody else ----------------------------------------------------------------------------------------
+
+
+def record(key: NamedKey, signature: str) -> tuple[bytes, bytes]:
+    event = Keyed(id="e", source="ingest", time=system_clock(), subject=key.id, data=key, signature=signature)
+    return key.id.encode(), encode(event)
+
+
+def unsigned() -> float:
+    return float(KEYS_UNSIGNED.labels("test")._value.get())
+
+
+async def test_a_key_that_somebody_else_writes_into_the_topic_opens_nothing_and_is_reported(
+    installation: Installation,
+) -> None:
+    await installation.create()
+    mine = f"sk_{uuid.uuid4().hex}"
+    key = NamedKey(id="shop:mine", source="shop", digest=digest(mine).hex(), scopes=SCOPES)
+    forged = KeySignatures([secret("of somebody else")]).sign(key)
+    before = unsigned()
+    async with Kafka.open(installation.kafka, Health()) as kafka, reading(installation.kafka) as keyring:
+        for each in (record(key, ""), record(key, forged)):
+            await kafka.log(topics.KEYS).append([each])
+            ours = await tell_key(kafka, "read")
+            await until(lambda key=ours: knows(keyring, key))  # type: ignore[misc]
+            with pytest.raises(Forbidden):
+                keyring.caller(mine, "read")
+        await until(lambda: unsigned() == before + 2)
+
+
+async def test_a_revoked_key_is_not_brought_back_by_a_record_of_ours_that_somebody_has_kept(
+    installation: Installation,
+) -> None:
+    """Compaction then takes the revocation, and a process that starts later would not see it: it is told anew."""
+    await installation.create()
+    place = await prepared(installation)
+    async with opened(place) as door, Kafka.open(installation.kafka, Health()) as kafka:
+        async with reading(installation.kafka) as keyring:
+            await make_source(door, "shop")
+            made = await make_key(door, "shop", "read")
+            await until(lambda: knows(keyring, made["key"]))
+            told_then = keyring.made[digest(made["key"]).hex()]
+            kept = record(told_then, SIGNATURES.sign(told_then))
+            await revoke(door, "shop", made)
+            await until(lambda: all_told(installation))
+            await kafka.log(topics.KEYS).append([kept])
+            after = await tell_key(kafka, "read")
+            await until(lambda: knows(keyring, after))
+            with pytest.raises(Forbidden):
+                keyring.caller(made["key"], "read")
+
+        await make_anew(installation)  # nothing is left of it but what was kept: the worst that compaction can do
+        await kafka.log(topics.KEYS).append([kept])
+        publisher = KeyPublisher(
+            database=door.app.state.desk.database, kafka=kafka, signatures=SIGNATURES, clock=system_clock, all_every=0.1
+        )
+        async with reading(installation.kafka) as keyring:
+            await until(lambda: knows(keyring, made["key"]))
+            await publisher.publish()
+            await asyncio.sleep(0.2)
+            await publisher.publish()  # as it is done every few minutes
+
+            async def revoked() -> bool:
+                return not keyring.made[digest(made["key"]).hex()].holds(system_clock())
+
+            await until(revoked)
+
+
+async def test_a_topic_of_before_signatures_is_signed_by_the_first_start_and_nothing_is_reported(
+    installation: Installation,
+) -> None:
+    await installation.create()
+    place = await prepared(installation)
+    async with opened(place) as door:
+        await make_source(door, "shop")
+        made = await make_key(door, "shop", "read")
+        await until(lambda: all_told(installation))
+    await make_anew(installation)
+    before = unsigned()
+    async with Kafka.open(installation.kafka, Health()) as kafka:
+        old = NamedKey(id=made["id"], source="shop", digest=digest(made["key"]).hex(), scopes=("read",))
+        await kafka.log(topics.KEYS).append([record(old, "")])
+    async with opened(place), reading(installation.kafka) as keyring:
+        await until(lambda: knows(keyring, made["key"]))
+    async with reading(installation.kafka) as keyring:
+        await until(lambda: knows(keyring, made["key"]))
+        await asyncio.sleep(1.5)
+    assert unsigned() <= before + 1  # by the reader that was there before ingest had told, if at all
+
+
+async def test_the_signing_secret_is_exchanged_without_shutting_anybody_out(installation: Installation) -> None:
+    await installation.create()
+    place, old, new = await prepared(installation), secret("the old one"), secret("the new one")
+    async with opened(place, key_signing_secret=old) as door, reading(installation.kafka, new, old) as during:
+        await make_source(door, "shop")
+        held, ended = await make_key(door, "shop", "read"), await make_key(door, "shop", "read")
+        await revoke(door, "shop", ended)
+        await until(lambda: knows(during, held["key"]))
+    async with opened(place, key_signing_secret=f"{new},{old}"), reading(installation.kafka, new) as after:
+        await until(lambda: knows(after, held["key"]))
+        await until(lambda: knows(after, ended["key"]))
+        assert after.caller(held["key"], "read").id == held["id"]
+        with pytest.raises(Forbidden):
+            after.caller(ended["key"], "read")
+
+
 async def all_told(installation: Installation) -> bool:
     async with Database.open(installation.database("ingest")) as database, database.begin() as work:
         untold = "SELECT count(*) FROM source_key WHERE told_end IS DISTINCT FROM coalesce(ends_at, 'infinity')"
@@ -197,10 +308,12 @@ async def make_anew(installation: Installation) -> None:
 
 
 @asynccontextmanager
-async def reading(kafka: KafkaSettings) -> AsyncIterator[Keyring]:
-    """A keyring that is being filled."""
+async def reading(kafka: KafkaSettings, *secrets: str) -> AsyncIterator[Keyring]:
+    """A keyring that is being filled with what is signed with one of `secrets`, that of the tests where none is."""
     keyring = Keyring(SecretStr(SECRET), system_clock)
-    task = asyncio.create_task(KeyReader(service="test", settings=kafka, keyring=keyring, health=Health()).run())
+    signatures = KeySignatures(secrets) if secrets else SIGNATURES
+    reader = KeyReader(service="test", settings=kafka, signatures=signatures, keyring=keyring, health=Health())
+    task = asyncio.create_task(reader.run())
     try:
         yield keyring
         assert not task.done()

@@ -48,6 +48,16 @@ def test_a_role_that_came_later_gets_a_password_and_the_others_keep_theirs(home:
     assert keys_of(home) == after
 
 
+def test_a_secret_that_came_later_is_made_once_and_kept(home: Home) -> None:
+    before = keys_of(home)
+    stored = json.loads(home.keys.read_text())
+    del stored["key_signing_secret"]
+    home.keys.write_text(json.dumps(stored))
+    after = keys_of(home)
+    assert after.key_signing_secret != before.key_signing_secret
+    assert keys_of(home) == after
+
+
 @pytest.mark.parametrize("damage", ["", '{"secret_key": "sk_', '{"secret_key": "sk_1"}'])
 def test_damaged_keys_are_said_to_be_damaged_and_what_to_type(home: Home, damage: str) -> None:
     home.keys.write_text(damage)

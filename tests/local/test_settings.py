@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local import services
+from deploy.local.environment import of_servers
 from deploy.local.errors import Refused
 from deploy.local.home import Home
 from deploy.local.keys import Keys
@@ -72,6 +73,45 @@ def test_keys_and_settings_from_outside_reach_the_services() -> None:
     told = services.environment_of("ingest", Settings(), KEYS, given(SECRET_KEY="sk_mine", TIME_ZONE="Europe/Istanbul"))
     assert (told["TEMAS_SECRET_KEY"], told["TEMAS_TIME_ZONE"]) == ("sk_mine", "Europe/Istanbul")
     assert told["TEMAS_WRITE_KEY"] == KEYS.write_key
+
+
+SECRETS = {
+    "SECRET_KEY": set(SERVICES),
+    "KEY_SIGNING_SECRET": set(SERVICES),
+    "KAFKA_PASSWORD": set(SERVICES),
+    "WRITE_KEY": {"ingest"},
+    "USER_TOKEN_SECRET": {"ingest", "personalize"},
+    **{f"{service.upper()}_DATABASE_URL": {service} for service in SERVICES},
+    **{f"{service.upper()}_KAFKA_PASSWORD": {service} for service in SERVICES},
+    "SOMETHING_TO_COME": set(),
+}
+"""Who uses which."""
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_is_told_the_secrets_that_it_uses_and_no_others(service: str) -> None:
+    """Not even where somebody has sourced the `local.env` of another stack, or an `.env` with everything in it."""
+    everything = {f"TEMAS_{name}": f"the {name}" for name in SECRETS}
+    outside = Settings(database_url="postgresql://u:p@db.example/temas")
+    told = services.environment_of(service, outside, KEYS, everything | {"AWS_SECRET_ACCESS_KEY": "the cloud's"})
+    assert {value for value in told.values() if value.startswith("the ")} == {
+        f"the {name}" for name, users in SECRETS.items() if service in users
+    }
+
+
+def test_what_is_of_the_machine_is_inherited() -> None:
+    machine = {
+        "PATH": "/bin", "LC_ALL": "tr_TR.UTF-8", "TZ": "Europe/Istanbul", "SSL_CERT_FILE": "/ca.pem",
+        "https_proxy": "http://proxy:1", "HOME": "/root", "PYTHONUNBUFFERED": "1",
+    }  # fmt: skip
+    told = services.environment_of("ingest", Settings(), KEYS, machine | {"GITHUB_TOKEN": "x", "PGPASSWORD": "y"})
+    assert {name: value for name, value in told.items() if not name.startswith("TEMAS_")} == machine
+
+
+def test_the_servers_are_told_no_setting_of_temas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEMAS_SECRET_KEY", "sk_mine")
+    assert "TEMAS_SECRET_KEY" not in of_servers()
+    assert of_servers()["PATH"]
 
 
 def test_a_port_from_outside_moves_the_address_that_others_are_told() -> None:

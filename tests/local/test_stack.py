@@ -44,6 +44,22 @@ def test_every_service_takes_traffic_where_local_env_says(mine: Stack) -> None:
         assert httpx.get(f"{mine.url(service)}/readyz", trust_env=False, timeout=PATIENCE).status_code == httpx.codes.OK
 
 
+def test_each_running_process_has_the_secrets_that_it_uses_and_no_others(mine: Stack) -> None:
+    told = mine.environment
+    secrets = {
+        "TEMAS_SECRET_KEY": SERVICES,
+        "TEMAS_KEY_SIGNING_SECRET": SERVICES,
+        "TEMAS_WRITE_KEY": ("ingest",),
+        "TEMAS_USER_TOKEN_SECRET": ("ingest", "personalize"),
+        "TEMAS_DATABASE_URL": (),
+        **{f"TEMAS_{service.upper()}_DATABASE_URL": (service,) for service in SERVICES},
+    }
+    for name in PROGRAMS:
+        values = set(mine.process(name).environ().values())
+        for secret, users in secrets.items():
+            assert (told[secret] in values) == (name in users), (name, secret)
+
+
 def test_up_again_changes_nothing_and_says_so(mine: Stack) -> None:
     before = pids(mine)
     assert "Everything was up already" in mine.make("up").stdout

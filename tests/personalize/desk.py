@@ -27,7 +27,7 @@ from shared.health import Health
 from shared.identifiers import Identifier
 from shared.kafka import Kafka, admin
 from tests.builders import Json
-from tests.secrets import SECRET_KEY, USER_TOKEN_SECRET
+from tests.secrets import KEY_SIGNING_SECRET, SECRET_KEY, USER_TOKEN_SECRET
 from tests.servers import Installation
 from tests.waiting import knows_keys, until
 
@@ -38,7 +38,15 @@ SECRET, TOKENS = SECRET_KEY, USER_TOKEN_SECRET
 
 def settings(installation: Installation, **rest: Any) -> Settings:
     """The service's settings: nobody held out, and patience with a machine that runs tests, unless `rest` says so."""
-    told = {"holdout": 0.0, "patience": 5.0, "secret_key": SECRET, "user_token_secret": TOKENS, "drain": 3.0, **rest}
+    told = {
+        "holdout": 0.0,
+        "patience": 5.0,
+        "secret_key": SECRET,
+        "key_signing_secret": KEY_SIGNING_SECRET,
+        "user_token_secret": TOKENS,
+        "drain": 3.0,
+        **rest,
+    }
     return Settings(kafka=installation.kafka, database=installation.database("personalize"), **told)
 
 

@@ -14,6 +14,7 @@ from shared.paging import cursor
 from shared.settings import DatabaseSettings, KafkaSettings
 from tests.contract import keeps_its_word, operations, process, shown, shows_what_is_there, told
 from tests.personalize.desk import SECRET, TOKENS, make_topics
+from tests.secrets import KEY_SIGNING_SECRET
 from tests.servers import Servers
 from tests.waiting import PATIENCE, until
 
@@ -21,6 +22,7 @@ OPERATIONS = operations(
     build(
         Settings(
             secret_key=SECRET,
+            key_signing_secret=KEY_SIGNING_SECRET,
             user_token_secret=TOKENS,
             kafka=KafkaSettings(bootstrap="nowhere:1"),
             database=DatabaseSettings(url="postgresql://nobody@nowhere/none", db_schema="personalize"),

@@ -14,11 +14,13 @@ from shared.settings import DatabaseSettings, KafkaSettings
 from tests.contract import Asked, guarded
 from tests.personalize.desk import SECRET, TOKENS, Desk, make_topics, open_desk, settings
 from tests.roles import Keys, lets_in_who_may, looks_at_the_key_first, tell_keys
+from tests.secrets import KEY_SIGNING_SECRET
 from tests.servers import Servers
 
 app = build(
     Settings(
         secret_key=SECRET,
+        key_signing_secret=KEY_SIGNING_SECRET,
         user_token_secret=TOKENS,
         kafka=KafkaSettings(bootstrap="nowhere:1"),
         database=DatabaseSettings(url="postgresql://nobody@nowhere/none", db_schema="personalize"),

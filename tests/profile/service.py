@@ -33,7 +33,7 @@ from shared.kafka import Kafka, admin, connection, token
 from shared.settings import KafkaSettings
 from shared.topics import Topic
 from tests.builders import Json, after
-from tests.secrets import SECRET_KEY
+from tests.secrets import KEY_SIGNING_SECRET, SECRET_KEY
 from tests.servers import Installation
 from tests.waiting import knows_keys, until
 
@@ -150,7 +150,14 @@ def _ltv(value: float) -> LifetimeValue:
 
 def settings(installation: Installation, **rest: Any) -> Settings:
     """The service's settings, with patience for a machine that runs tests. Its clock stands still: nothing waits."""
-    told = {"secret_key": SECRET, "patience": 10.0, "drain": 3.0, "scores_within": 0, **rest}
+    told = {
+        "secret_key": SECRET,
+        "key_signing_secret": KEY_SIGNING_SECRET,
+        "patience": 10.0,
+        "drain": 3.0,
+        "scores_within": 0,
+        **rest,
+    }
     return Settings(kafka=installation.kafka, database=installation.database("profile"), **told)
 
 

@@ -20,11 +20,19 @@ from shared.settings import DatabaseSettings, KafkaSettings
 from tests.builders import identified, joined, ordered, viewed
 from tests.contract import keeps_its_word, operations, process, shown, shows_what_is_there, told
 from tests.profile.service import SECRET
+from tests.secrets import KEY_SIGNING_SECRET
 from tests.servers import Installation
 from tests.waiting import PATIENCE, until
 
 NOWHERE = DatabaseSettings(url="postgresql://nobody@nowhere/none", db_schema="profile")
-app = build(Settings(secret_key=SECRET, kafka=KafkaSettings(bootstrap="nowhere:1"), database=NOWHERE))
+app = build(
+    Settings(
+        secret_key=SECRET,
+        key_signing_secret=KEY_SIGNING_SECRET,
+        kafka=KafkaSettings(bootstrap="nowhere:1"),
+        database=NOWHERE,
+    )
+)
 OPERATIONS = operations(app, SECRET)
 
 KNOWN = {

@@ -12,9 +12,17 @@ from tests.builders import identified
 from tests.contract import Asked, guarded
 from tests.profile.service import SECRET, Service
 from tests.roles import Keys, lets_in_who_may, tell_keys
+from tests.secrets import KEY_SIGNING_SECRET
 
 NOWHERE = DatabaseSettings(url="postgresql://nobody@nowhere/none", db_schema="profile")
-app = build(Settings(secret_key=SECRET, kafka=KafkaSettings(bootstrap="nowhere:1"), database=NOWHERE))
+app = build(
+    Settings(
+        secret_key=SECRET,
+        key_signing_secret=KEY_SIGNING_SECRET,
+        kafka=KafkaSettings(bootstrap="nowhere:1"),
+        database=NOWHERE,
+    )
+)
 ROUTES = guarded(app)
 
 SPECIAL: dict[Asked, Scope] = {("POST", "/v1/segments/preview"): "read"}

@@ -8,14 +8,19 @@ from pydantic import ValidationError
 from services.profile.settings import Settings
 from shared.identifiers import Identifier
 from shared.settings import DatabaseSettings, KafkaSettings
-from tests.secrets import SECRET_KEY
+from tests.secrets import KEY_SIGNING_SECRET, SECRET_KEY
 
 
 def chosen(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Settings:
     for name, value in environment.items():
         monkeypatch.setenv(f"TEMAS_PROFILE_{name}", value)
     database = DatabaseSettings(url="postgresql://u:p@localhost/t", db_schema="profile")
-    return Settings(secret_key=SECRET_KEY, kafka=KafkaSettings(bootstrap="localhost:1"), database=database)
+    return Settings(
+        secret_key=SECRET_KEY,
+        key_signing_secret=KEY_SIGNING_SECRET,
+        kafka=KafkaSettings(bootstrap="localhost:1"),
+        database=database,
+    )
 
 
 def test_limits_are_set_by_kind(monkeypatch: pytest.MonkeyPatch) -> None:

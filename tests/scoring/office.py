@@ -26,7 +26,7 @@ from shared.health import Health
 from shared.identifiers import Identifier
 from shared.kafka import Kafka, admin, connection
 from tests.builders import Json
-from tests.secrets import SECRET_KEY
+from tests.secrets import KEY_SIGNING_SECRET, SECRET_KEY
 from tests.servers import Installation
 from tests.waiting import knows_keys, until
 
@@ -36,7 +36,7 @@ SECRET = SECRET_KEY
 
 
 def settings(installation: Installation, **rest: Any) -> Settings:
-    told = {"secret_key": SECRET, "drain": 3.0, **rest}
+    told = {"secret_key": SECRET, "key_signing_secret": KEY_SIGNING_SECRET, "drain": 3.0, **rest}
     return Settings(kafka=installation.kafka, database=installation.database("scoring"), **told)
 
 

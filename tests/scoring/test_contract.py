@@ -20,12 +20,21 @@ from shared.settings import DatabaseSettings, KafkaSettings
 from tests.builders import ordered
 from tests.contract import keeps_its_word, operations, process, shown, shows_what_is_there, told
 from tests.scoring.office import SECRET, make_topics, membership
+from tests.secrets import KEY_SIGNING_SECRET
 from tests.servers import Servers
 from tests.waiting import PATIENCE, until
 
 NOWHERE = DatabaseSettings(url="postgresql://nobody@nowhere/none", db_schema="scoring")
 OPERATIONS = operations(
-    build(Settings(secret_key=SECRET, kafka=KafkaSettings(bootstrap="nowhere:1"), database=NOWHERE)), SECRET
+    build(
+        Settings(
+            secret_key=SECRET,
+            key_signing_secret=KEY_SIGNING_SECRET,
+            kafka=KafkaSettings(bootstrap="nowhere:1"),
+            database=NOWHERE,
+        )
+    ),
+    SECRET,
 )
 NOW = system_clock()
 KNOWN = {"identifier": "user_id:u-17"}

@@ -13,10 +13,18 @@ from shared.settings import DatabaseSettings, KafkaSettings
 from tests.contract import Asked, guarded
 from tests.roles import Keys, lets_in_who_may, tell_keys
 from tests.scoring.office import SECRET, Office, make_topics, open_office, settings
+from tests.secrets import KEY_SIGNING_SECRET
 from tests.servers import Servers
 
 NOWHERE = DatabaseSettings(url="postgresql://nobody@nowhere/none", db_schema="scoring")
-app = build(Settings(secret_key=SECRET, kafka=KafkaSettings(bootstrap="nowhere:1"), database=NOWHERE))
+app = build(
+    Settings(
+        secret_key=SECRET,
+        key_signing_secret=KEY_SIGNING_SECRET,
+        kafka=KafkaSettings(bootstrap="nowhere:1"),
+        database=NOWHERE,
+    )
+)
 ROUTES = guarded(app)
 
 

@@ -9,12 +9,18 @@ from pydantic import ValidationError
 
 from services.scoring.settings import Settings
 from shared.settings import DatabaseSettings, KafkaSettings
-from tests.secrets import SECRET_KEY
+from tests.secrets import KEY_SIGNING_SECRET, SECRET_KEY
 
 
 def settings(**rest: Any) -> Settings:
     database = DatabaseSettings(url="postgresql://localhost/none", db_schema="scoring")
-    return Settings(secret_key=SECRET_KEY, kafka=KafkaSettings(bootstrap="localhost:1"), database=database, **rest)
+    return Settings(
+        secret_key=SECRET_KEY,
+        key_signing_secret=KEY_SIGNING_SECRET,
+        kafka=KafkaSettings(bootstrap="localhost:1"),
+        database=database,
+        **rest,
+    )
 
 
 def test_weights_are_over_the_defaults() -> None:

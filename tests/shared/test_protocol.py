@@ -21,7 +21,7 @@ from shared.hot import Answer, Headers, Later, lines, soon
 from shared.http import create_app, server
 from shared.protocol import HEAD_BYTES, Protocol
 from shared.settings import ServiceSettings
-from tests.secrets import SECRET_KEY
+from tests.secrets import KEY_SIGNING_SECRET, SECRET_KEY
 from tests.servers import free
 from tests.waiting import in_time, until
 
@@ -165,7 +165,14 @@ async def place() -> AsyncIterator[Place]:
         hot={("POST", "/hot"): echo}, folders={("GET", "/people/"): Named},
     )  # fmt: skip
     running = server(
-        app, ServiceSettings(port=port, secret_key=SecretStr(SECRET_KEY), request_seconds=SECONDS), "tests"
+        app,
+        ServiceSettings(
+            port=port,
+            secret_key=SecretStr(SECRET_KEY),
+            key_signing_secret=SecretStr(KEY_SIGNING_SECRET),
+            request_seconds=SECONDS,
+        ),
+        "tests",
     )
     serving = asyncio.create_task(running.serve())
     await until(lambda: _started(running))

@@ -18,8 +18,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from deploy.local.keys import Keys
 from deploy.local.settings import ROOT, SERVICES
 from shared.secrets import SHORTEST, SHORTEST_PUBLIC, weakness
-from shared.settings import KafkaSettings, ServiceSettings, complaints, database_settings
-from tests.secrets import SECRET_KEY, USER_TOKEN_SECRET, WRITE_KEY, secret
+from shared.settings import KafkaSettings, ServiceSettings, complaints, database_settings, kafka_settings
+from tests.secrets import KEY_SIGNING_SECRET, SECRET_KEY, USER_TOKEN_SECRET, WRITE_KEY, secret
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,9 @@ def test_keys_of_other_platforms_can_be_brought_along_as_write_keys() -> None:
 
 def test_the_local_stack_makes_good_ones() -> None:
     made = Keys.generate()
-    assert [weakness(each) for each in (made.secret_key, made.write_key, made.user_token_secret)] == [None] * 3
+    assert [
+        weakness(each) for each in (made.secret_key, made.write_key, made.user_token_secret, made.key_signing_secret)
+    ] == [None] * 4
 
 
 ASSIGNED = re.compile(r"""TEMAS_\w*(?:SECRET|_KEY)\w*["']?\s*[=:,]\s*["']?([^\s"'`$<{]{2,})""")
@@ -90,6 +92,7 @@ def test_no_secret_that_stands_in_the_repository_would_be_taken() -> None:
 
 GOOD = {
     "TEMAS_SECRET_KEY": SECRET_KEY,
+    "TEMAS_KEY_SIGNING_SECRET": KEY_SIGNING_SECRET,
     "TEMAS_WRITE_KEY": WRITE_KEY,
     "TEMAS_USER_TOKEN_SECRET": USER_TOKEN_SECRET,
     "TEMAS_KAFKA_BOOTSTRAP": "127.0.0.1:1",
@@ -113,7 +116,12 @@ def test_no_service_starts_with_a_weak_secret_key_and_it_says_how_to_make_one(se
 
 
 @pytest.mark.parametrize(
-    ("service", "name"), [("personalize", "TEMAS_USER_TOKEN_SECRET"), ("ingest", "TEMAS_WRITE_KEY")]
+    ("service", "name"),
+    [
+        ("personalize", "TEMAS_USER_TOKEN_SECRET"),
+        ("ingest", "TEMAS_WRITE_KEY"),
+        ("profile", "TEMAS_KEY_SIGNING_SECRET"),
+    ],
 )
 def test_nor_with_another_weak_one(service: str, name: str) -> None:
     done = begun(service, GOOD | {name: "a"})
@@ -156,6 +164,18 @@ def refused(kind: type[BaseSettings], monkeypatch: pytest.MonkeyPatch, **environ
     return str(raised.value), list(complaints(raised.value, kind))
 
 
+def test_a_service_can_have_a_kafka_user_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"BOOTSTRAP": "k:1", "USERNAME": "everybody", "PASSWORD": "theirs", "PREFIX": "eu."}.items():
+        monkeypatch.setenv(f"TEMAS_KAFKA_{name}", value)
+    monkeypatch.setenv("TEMAS_PROFILE_KAFKA_USERNAME", "temas-profile")
+    monkeypatch.setenv("TEMAS_PROFILE_KAFKA_PASSWORD", "its own")
+    own, others = kafka_settings("profile"), kafka_settings("scoring")
+    assert (own.bootstrap, own.prefix, own.username) == ("k:1", "eu.", "temas-profile")
+    assert (others.bootstrap, others.prefix, others.username) == ("k:1", "eu.", "everybody")
+    assert own.password
+    assert own.password.get_secret_value() == "its own"
+
+
 def test_an_error_names_the_variable_and_hides_what_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
     error, words = refused(Own, monkeypatch, TEMAS_SECRET_KEY="a-weak-one", TEMAS_OWN_PORT="a-weak-one")
     assert "a-weak-one" not in error
@@ -168,6 +188,9 @@ def test_so_do_those_of_kafka_and_the_database(monkeypatch: pytest.MonkeyPatch) 
     )
     assert "hunter2" not in error
     assert word.startswith("TEMAS_KAFKA_SASL_MECHANISM: Input should be")
+    with pytest.raises(ValidationError) as raised:
+        kafka_settings("profile")
+    assert list(complaints(raised.value, Own)) == [word]
     monkeypatch.setenv("TEMAS_DATABASE_URL", "postgresql://u:hunter2@h/d")
     monkeypatch.setenv("TEMAS_PROFILE_DATABASE_POOL_SIZE", "hunter2")
     with pytest.raises(ValidationError) as raised:
