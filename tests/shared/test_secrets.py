@@ -179,7 +179,7 @@ def test_a_service_can_have_a_kafka_user_of_its_own(monkeypatch: pytest.MonkeyPa
 def test_an_error_names_the_variable_and_hides_what_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
     error, words = refused(Own, monkeypatch, TEMAS_SECRET_KEY="a-weak-one", TEMAS_OWN_PORT="a-weak-one")
     assert "a-weak-one" not in error
-    assert [each.split(":")[0] for each in words] == ["TEMAS_OWN_PORT", "TEMAS_SECRET_KEY"]
+    assert {each.split(":")[0] for each in words} >= {"TEMAS_OWN_PORT", "TEMAS_SECRET_KEY"}
 
 
 def test_so_do_those_of_kafka_and_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
