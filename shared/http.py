@@ -1,7 +1,7 @@
 """HTTP: what the four services' applications have in common.
 
-Every error is JSON `{"code", "message", "details"?}` with the right status; `/healthz`, `/readyz` and `/metrics` are
-there; requests are counted by route template; the documentation pages need no internet; SIGTERM lets requests end.
+Every error is JSON `{"code", "message", "details"?}` with the right status; what operators ask is answered; requests
+are counted by route template; SIGTERM lets requests end.
 """
 
 from __future__ import annotations
@@ -22,11 +22,8 @@ import uvicorn
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import iter_route_contexts
-from fastapi_offline import FastAPIOffline
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
-from starlette.responses import PlainTextResponse
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -37,6 +34,7 @@ from shared.errors import Invalid, TemasError
 from shared.guards import Guarded, Stopped, guards_first
 from shared.health import Health
 from shared.hot import Arriving, Asgi, HotFolders, HotPaths, away, doubled
+from shared.operations import STATIC, Guard, apart, operations, scripts
 from shared.protocol import protocol
 from shared.settings import ServiceSettings
 from shared.tasks import together
@@ -80,6 +78,8 @@ def create_app(
     service: str,
     title: str,
     description: str,
+    settings: ServiceSettings,
+    reader: Guard,
     health: Health,
     lifespan: Lifespan,
     routers: Sequence[APIRouter],
@@ -90,58 +90,75 @@ def create_app(
 ) -> FastAPI:
     """The service's application: its `routers`, and what all services have. Past `largest_body` bytes it says 413.
 
-    `hot`: what is answered the short way, and refused here for other methods. `beside` and `folders`: what is answered
-    that way, too, and has ordinary routes among `routers` that say the same.
+    `reader` lets in who may read what is for operators. `hot`: what is answered the short way, and refused here for
+    other methods. `beside` and `folders`: what is answered that way, too, and has ordinary routes among `routers` that
+    say the same.
     """
-    app = FastAPIOffline(title=title, description=description, version="1", lifespan=lifespan, telemetry=OWN_TELEMETRY)
-    app.router.redirect_slashes = False  # it answers with an address made of what the client says in `Host`
-    app.add_middleware(Guarded)
-    app.add_middleware(_Limited, largest=largest_body)
-    app.add_middleware(_Unambiguous)
-    app.add_middleware(Addressed)
-    app.add_middleware(_Unfailing)
-    app.add_middleware(_Measured, service=service)
+    app = _application(service, title, description, lifespan, largest_body)
     app.state.hot = hot or {}
     app.state.short = {**app.state.hot, **(beside or {})}
     app.state.folders = folders or {}
     arriving = Arriving()
     for (method, path), answering in app.state.hot.items():
         app.router.routes.append(Route(path, Asgi(answering, arriving), methods=[method]))
-    app.add_exception_handler(TemasError, _temas_error)
-    app.add_exception_handler(Stopped, _stopped)
-    app.add_exception_handler(RequestValidationError, _validation_error)
-    app.add_exception_handler(HTTPException, _http_error)
-    for failure in FAILURES:
-        app.add_exception_handler(failure, _server_away)
-    app.include_router(_operations(health))
+    if settings.operations_port is None:
+        _operate(app, app, health, reader)
+    else:
+        operated = _application(service, title, description, _nothing, largest_body)
+        _operate(operated, app, health, None)
+        app.router.lifespan_context = _both(lifespan, operated, settings, service)
     for router in routers:
         app.include_router(router)
     guards_first(app.routes)
     return app
 
 
-def _operations(health: Health) -> APIRouter:
-    router = APIRouter(tags=["operations"])
+def _application(service: str, title: str, description: str, lifespan: Lifespan, largest_body: int) -> FastAPI:
+    """An application without routes: how it takes requests, and how it tells errors."""
+    app = FastAPI(
+        title=title,
+        description=description,
+        version="1",
+        lifespan=lifespan,
+        telemetry=OWN_TELEMETRY,
+        redirect_slashes=False,  # it answers with an address made of what the client says in `Host`
+        openapi_url=None,  # the documentation's addresses are in operations.py
+    )
+    app.add_middleware(Guarded)
+    app.add_middleware(_Limited, largest=largest_body)
+    app.add_middleware(_Unambiguous)
+    app.add_middleware(Addressed)
+    app.add_middleware(_Unfailing)
+    app.add_middleware(_Measured, service=service)
+    app.add_exception_handler(TemasError, _temas_error)
+    app.add_exception_handler(Stopped, _stopped)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    for failure in FAILURES:
+        app.add_exception_handler(failure, _server_away)
+    return app
 
-    def report(complaints: dict[str, str]) -> Response:
-        body = {"status": "failing" if complaints else "ok", "complaints": complaints}
-        return Json(body, status_code=503 if complaints else 200)
 
-    failing: dict[int | str, dict[str, Any]] = {503: {"description": "Some have not: `complaints` says which."}}
+def _operate(app: FastAPI, documented: FastAPI, health: Health, reader: Guard | None) -> None:
+    """Have `app` answer what operators ask of `documented`."""
+    app.mount(STATIC, scripts())
+    app.include_router(operations(documented, health, reader))
 
-    @router.get("/healthz", summary="Alive: every vital part has reported within its deadline", responses=failing)
-    async def healthz() -> Response:
-        return report(health.complaints(vital_only=True))
 
-    @router.get("/readyz", summary="Ready for traffic: every part has reported within its deadline", responses=failing)
-    async def readyz() -> Response:
-        return report(health.complaints())
+@asynccontextmanager
+async def _nothing(app: FastAPI) -> AsyncIterator[None]:
+    yield
 
-    @router.get("/metrics", summary="For Prometheus", response_class=PlainTextResponse)
-    async def prometheus() -> Response:
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
-    return router
+def _both(lifespan: Lifespan, operated: FastAPI, settings: ServiceSettings, service: str) -> Lifespan:
+    """The service's `lifespan`, with what answers on the operations port around it."""
+
+    @asynccontextmanager
+    async def both(app: FastAPI) -> AsyncIterator[None]:
+        async with apart(operated, settings, service), lifespan(app):
+            yield
+
+    return both
 
 
 # --- errors ----------------------------------------------------------------------------------------------------------

@@ -103,6 +103,10 @@ class ServiceSettings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int
+    # A port of its own for `/healthz`, `/readyz`, `/metrics` and `/docs`, which are then answered there alone and take
+    # no key: only operators may reach it. Without it they are on `port`, and say more than yes or no only to keys.
+    operations_port: int | None = None
+    operations_host: str = "127.0.0.1"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     # The key of servers and operators: everything may be read and changed with it.
     secret_key: Secret = Field(validation_alias="TEMAS_SECRET_KEY")

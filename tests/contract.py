@@ -39,10 +39,8 @@ SAYS_TOO_LITTLE = ("positive_data_acceptance",)
 OURS = ("not_a_server_error",)
 NOT_YET = "not_yet"
 
-OPERATIONAL = frozenset(
-    ("GET", path) for path in ("/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/redoc")
-) | {("GET", "/docs/oauth2-redirect")}
-"""What anybody may ask of every service."""
+OPERATIONAL = frozenset({("GET", "/healthz"), ("GET", "/readyz")})
+"""What anybody may ask of every service, which says no more than yes or no."""
 
 
 # --- the service does what it says -----------------------------------------------------------------------------------
@@ -178,7 +176,7 @@ def _routes(app: FastAPI) -> Iterator[Asked]:
     for route in iter_route_contexts(app.routes):
         path = route.path or "without a path"
         for method in sorted((route.methods or {"ANY"}) - {"HEAD"}):
-            static = path.startswith(("/static", "/docs", "/redoc")) and method in ("GET", "ANY")
+            static = path.startswith("/static") and method == "ANY"
             if path not in hot and not static:
                 yield method, path
 

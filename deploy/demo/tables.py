@@ -171,4 +171,4 @@ def _clock(moment: str) -> str:
 def addresses(urls: Mapping[str, str]) -> Sheet:
     """Where to look next."""
     rows = [(service, f"{url}/docs", f"{url}/metrics") for service, url in urls.items()]
-    return Sheet("The stack is up", ("service", "documentation, to try out", "metrics"), rows)
+    return Sheet("The stack is up", ("service", "documentation (user name: the secret key)", "metrics"), rows)

@@ -3,6 +3,7 @@
 .temas/
   temas-local-stack       says that the folder is ours, so that `reset` never deletes another's
   keys.json  local.env    generated keys and passwords; what a client needs, as KEY=value
+  secret_key              the secret key by itself, for Prometheus
   postgres/  kafka/       their data
   run/                    <name>.pid of every process, the supervisor's lock and its report
   log/                    <name>.log of every process
@@ -48,6 +49,10 @@ class Home:
     @property
     def environment(self) -> Path:
         return self.path / "local.env"
+
+    @property
+    def secret_key(self) -> Path:
+        return self.path / "secret_key"
 
     @property
     def postgres(self) -> Path:

@@ -66,6 +66,8 @@ def environment_of(service: str, settings: Settings, keys: Keys, given: Environm
         **databases(settings, keys),
         f"TEMAS_{service.upper()}_PORT": str(port(service, settings, given)),
     }
+    # Here each service has one port, which the supervisor looks at.
+    everything.pop(f"TEMAS_{service.upper()}_OPERATIONS_PORT", None)
     return of_the_machine(given) | of_service(service, everything)
 
 
@@ -78,6 +80,7 @@ def write_environment(home: Home, settings: Settings, keys: Keys) -> None:
         **databases(settings, keys),
     }
     heading = "# Written by `make up`: how to reach this stack. Keep it to yourself."
+    write_private(home.secret_key, told["TEMAS_SECRET_KEY"])
     write_private(home.environment, "\n".join([heading, *(f"{name}={value}" for name, value in told.items()), ""]))
 
 
@@ -90,20 +93,21 @@ def migration(service: str, home: Home, environment: Environment) -> Task:
 def program(service: str, at: int, environment: Environment) -> Program:
     """The service itself, on the port `at`."""
     argv = (sys.executable, "-m", f"services.{service}", "serve")
-    return Program(service, Command(service, argv, environment, patience=DRAIN), at, ready=lambda: ready(at))
+    key = environment["TEMAS_SECRET_KEY"]
+    return Program(service, Command(service, argv, environment, patience=DRAIN), at, ready=lambda: ready(at, key))
 
 
-async def ready(at: int) -> None:
+async def ready(at: int, key: str) -> None:
     """Return once the service on the port `at` says that it can take traffic."""
-    if reason := await asyncio.to_thread(complaint, at):
+    if reason := await asyncio.to_thread(complaint, at, key):
         raise NotReady(reason)
 
 
-def complaint(at: int) -> str | None:
-    """What the service on the port `at` says is wrong with it; None when all is well."""
+def complaint(at: int, key: str) -> str | None:
+    """Say what is wrong with the service on the port `at`, which tells it to `key`; None when all is well."""
     connection = HTTPConnection(LOOPBACK, at, timeout=2)
     try:
-        connection.request("GET", "/readyz")
+        connection.request("GET", "/readyz", headers={"Authorization": f"Bearer {key}"})
         answer = connection.getresponse()
         return (
             None if answer.status == HTTPStatus.OK else f"{answer.status} {answer.read(300).decode(errors='replace')}"

@@ -57,27 +57,27 @@ def rows(home: Home) -> list[Row]:
     """The supervisor and every program it keeps, or kept last."""
     report = read(home)
     kept = {SUPERVISOR: Kept(port=None)} | (report.programs if report else {})
-    return [_row(started_for(home.pid_file(name)), name, each) for name, each in kept.items()]
+    return [_row(home, started_for(home.pid_file(name)), name, each) for name, each in kept.items()]
 
 
-def _row(process: psutil.Process | None, name: str, kept: Kept) -> Row:
+def _row(home: Home, process: psutil.Process | None, name: str, kept: Kept) -> Row:
     row = Row(name, port=kept.port, restarts=kept.restarts)
     try:
         if process is None:
             return row
-        state, why = _state(process, name, kept.port)
+        state, why = _state(home, process, name, kept.port)
         uptime = timedelta(seconds=int(time.time() - process.create_time()))
         return replace(row, state=state, why=why, pid=process.pid, uptime=uptime)
     except psutil.NoSuchProcess:  # it ended while we looked
         return row
 
 
-def _state(process: psutil.Process, name: str, port: int | None) -> tuple[str, str]:
+def _state(home: Home, process: psutil.Process, name: str, port: int | None) -> tuple[str, str]:
     if process.status() == psutil.STATUS_STOPPED:
         return "paused", "by a signal; SIGCONT lets it go on"
     if port is None:
         return UP, ""
-    why = services.complaint(port) if name in SERVICES else _refusal(port)
+    why = services.complaint(port, home.secret_key.read_text()) if name in SERVICES else _refusal(port)
     return (UP, "") if why is None else ("not ready", why)
 
 
@@ -107,7 +107,7 @@ def addresses(home: Home) -> Table:
     told = dict(line.split("=", 1) for line in home.environment.read_text().splitlines() if not line.startswith("#"))
     shown = Table(box=None, pad_edge=False, show_header=False)
     for service in SERVICES:
-        shown.add_row(service, told[f"TEMAS_{service.upper()}_URL"] + "/docs")
+        shown.add_row(service, told[f"TEMAS_{service.upper()}_URL"] + "/docs (TEMAS_SECRET_KEY as user name)")
     shown.add_row("Kafka", told["TEMAS_KAFKA_BOOTSTRAP"])
     shown.add_row("PostgreSQL", told["TEMAS_DATABASE_URL"].rpartition("@")[2])
     shown.add_row("keys", str(home.environment))

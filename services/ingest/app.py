@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from services.ingest import api
-from services.ingest.api.desk import Desk
+from services.ingest.api.desk import Desk, reader
 from services.ingest.consumer import Queue
 from services.ingest.publisher import KeyPublisher
 from services.ingest.service.counts import Counts
@@ -31,6 +31,7 @@ from services.ingest.service.sweeping import Sweeper
 from services.ingest.service.taking import Ingest
 from services.ingest.settings import SERVICE, Settings
 from shared import topics
+from shared.auth import operator
 from shared.clock import Clock, system_clock
 from shared.db import Database
 from shared.health import Health
@@ -61,6 +62,8 @@ def build(settings: Settings, clock: Clock = system_clock) -> FastAPI:
         service=SERVICE,
         title="Temas ingest",
         description=DESCRIPTION,
+        settings=settings,
+        reader=operator(settings.secret_key, reader),
         health=health,
         lifespan=lifespan,
         routers=api.routers(),

@@ -27,7 +27,7 @@ from services.personalize.service.learning import Learning
 from services.personalize.service.offers import Offers
 from services.personalize.settings import SERVICE, Settings
 from shared import topics
-from shared.auth import UserTokens
+from shared.auth import UserTokens, guard, operator
 from shared.clock import Clock, system_clock
 from shared.db import Database, is_away
 from shared.health import Health
@@ -66,6 +66,8 @@ def build(settings: Settings, clock: Clock = system_clock) -> FastAPI:
         service=SERVICE,
         title="Temas personalize",
         description=DESCRIPTION,
+        settings=settings,
+        reader=operator(settings.secret_key, guard("read")),
         health=health,
         lifespan=lifespan,
         routers=[api.router(tokens)],

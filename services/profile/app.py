@@ -37,6 +37,7 @@ from services.profile.service.traits import TraitHistory
 from services.profile.settings import SERVICE, Settings
 from services.profile.upkeep import Backlog, ComputedFiller, Counter, SegmentFiller, Sweeper, Timekeeper
 from shared import topics
+from shared.auth import guard, operator
 from shared.clock import Clock, system_clock
 from shared.db import Database
 from shared.health import Health
@@ -63,6 +64,8 @@ def build(settings: Settings, clock: Clock = system_clock) -> FastAPI:
         service=SERVICE,
         title="Temas profile",
         description=DESCRIPTION,
+        settings=settings,
+        reader=operator(settings.secret_key, guard("read")),
         health=health,
         lifespan=lifespan,
         routers=[api.router()],

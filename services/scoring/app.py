@@ -21,6 +21,7 @@ from services.scoring.service.reports import Reports
 from services.scoring.service.scores import Scores
 from services.scoring.settings import SERVICE, Settings
 from shared import topics
+from shared.auth import guard, operator
 from shared.clock import Clock, system_clock
 from shared.db import Database
 from shared.health import Health
@@ -54,6 +55,8 @@ def build(settings: Settings, clock: Clock = system_clock) -> FastAPI:
         service=SERVICE,
         title="Temas scoring",
         description=DESCRIPTION,
+        settings=settings,
+        reader=operator(settings.secret_key, guard("read")),
         health=health,
         lifespan=lifespan,
         routers=[api.router()],

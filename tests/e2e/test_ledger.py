@@ -87,7 +87,9 @@ async def _killed(temas: Temas, name: str) -> bool:
 
 async def _all_ready(temas: Temas) -> bool:
     ports = [int(temas.stack.url(service).rpartition(":")[2]) for service in SERVICES]
-    complaints = await asyncio.gather(*(asyncio.to_thread(complaint, port) for port in ports))
+    complaints = await asyncio.gather(
+        *(asyncio.to_thread(complaint, port, temas.stack.environment["TEMAS_SECRET_KEY"]) for port in ports)
+    )
     return complaints == [None] * len(ports)
 
 

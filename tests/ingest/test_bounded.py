@@ -23,7 +23,7 @@ from services.ingest.domain.sources import Key, Source
 from services.ingest.service.registry import LONGEST, REMEMBERED, Snapshot
 from shared.scopes import digest
 from tests.builders import batch, page, track
-from tests.ingest.door import WRITE_KEY, Door, Place, process
+from tests.ingest.door import SECRET_KEY, WRITE_KEY, Door, Place, process
 from tests.waiting import PATIENCE
 
 UNPACKED = 8_000_000
@@ -147,7 +147,7 @@ async def test_what_clients_make_up_is_no_label_of_any_metric(door: Door) -> Non
         names = (track(f"Event {number}", user=f"u-{number}") for number in range(start, start + 500))
         assert (await door.post("/v1/batch", batch(*names))).status_code == 200
     assert series() == before
-    assert "new-" not in (await door.client.get("/metrics")).text.lower()
+    assert "new-" not in (await door.client.get("/metrics", auth=(SECRET_KEY, ""))).text.lower()
 
 
 # --- what is remembered ----------------------------------------------------------------------------------------------

@@ -103,7 +103,9 @@ async def status(door: Door, method: str, path: str, key: str | None) -> int:
 
 def test_the_desk_has_routes() -> None:
     assert len(ROUTES) >= 30
-    assert {path.split("/")[2] for _, path in ROUTES} == {each.split("/")[2] for each in DESK}
+    assert {path.split("/")[2] for _, path in ROUTES if path.startswith("/v1/")} == {
+        each.split("/")[2] for each in DESK
+    }
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES, ids=lambda each: each)

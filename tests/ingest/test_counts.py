@@ -23,7 +23,7 @@ from shared.events import Reason
 from tests.builders import page
 from tests.contract import ready
 from tests.ingest.desk import ask, make_key, make_source, send, told
-from tests.ingest.door import Door, Place, opened, prepared, starting
+from tests.ingest.door import SECRET_KEY, Door, Place, opened, prepared, starting
 from tests.servers import Servers
 from tests.waiting import until
 
@@ -187,7 +187,7 @@ async def test_a_process_that_starts_without_its_database_says_so_until_it_is_th
             answer = await door.post("/v1/page", page(user="early"))
             assert (answer.status_code, answer.json()["code"]) == (503, "starting")
             assert answer.headers["retry-after"] == "1"
-            complaints = (await door.client.get("/readyz")).json()["complaints"]
+            complaints = (await door.client.get("/readyz", auth=(SECRET_KEY, ""))).json()["complaints"]
             assert complaints.keys() == {"registry"}
             assert (await door.client.get("/healthz")).status_code == 200
 

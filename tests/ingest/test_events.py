@@ -11,7 +11,7 @@ import pytest
 from openapi_spec_validator import validate
 
 from services.ingest.domain.cloudevents import translated
-from tests.ingest.door import WRITE_KEY, Door
+from tests.ingest.door import SECRET_KEY, WRITE_KEY, Door
 
 STRUCTURED = {"content-type": "application/cloudevents+json"}
 BATCHED = {"content-type": "application/cloudevents-batch+json; charset=utf-8"}
@@ -143,7 +143,7 @@ async def test_a_webhook_that_asks_may_deliver(door: Door) -> None:
 
 
 async def test_the_documentation_shows_an_event_that_works(door: Door) -> None:
-    document = (await door.client.get("/openapi.json")).json()
+    document = (await door.client.get("/openapi.json", auth=(SECRET_KEY, ""))).json()
     validate(document)
     content = document["paths"]["/events"]["post"]["requestBody"]["content"]
     succeeded(await send(door, content["application/cloudevents+json"]["example"], STRUCTURED))

@@ -16,7 +16,7 @@ from msgspec import Raw
 
 from services.ingest.domain.bodies import write_key
 from services.ingest.domain.pixel import FIELDS, QUERY_BYTES, read
-from tests.ingest.door import WRITE_KEY, Door
+from tests.ingest.door import SECRET_KEY, WRITE_KEY, Door
 
 Json = dict[str, Any]
 
@@ -201,5 +201,5 @@ async def test_looking_at_the_head_of_an_image_is_no_call(door: Door, somebody: 
 
 
 async def test_the_documentation_names_them(door: Door) -> None:
-    document = (await door.client.get("/openapi.json")).json()
+    document = (await door.client.get("/openapi.json", auth=(SECRET_KEY, ""))).json()
     assert {f"/v1/pixel/{kind}" for kind in PARTS} <= set(document["paths"])

@@ -413,7 +413,7 @@ async def test_of_a_long_log_the_end_is_looked_at(door: Door, event: str) -> Non
 
 
 async def test_the_plan_is_documented(door: Door) -> None:
-    paths = (await door.ask("GET", "/openapi.json")).json()["paths"]
+    paths = (await door.ask("GET", "/openapi.json", auth=(SECRET_KEY, ""))).json()["paths"]
     assert {"/v1/plan/{type}/{name}", "/v1/plan/{type}", "/v1/plan/{type}/{name}/versions/{version}/restore"} <= set(
         paths
     )

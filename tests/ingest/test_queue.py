@@ -18,7 +18,7 @@ from shared.clock import rfc3339, system_clock
 from shared.db import Database
 from shared.events import Reason, Refusal, Rejected
 from tests.builders import batch
-from tests.ingest.door import Door, Place, opened, prepared
+from tests.ingest.door import SECRET_KEY, Door, Place, opened, prepared
 from tests.ingest.rejects import ask, bad, column, given, refusal, refused, rejection, replay, waiting
 from tests.servers import Servers
 from tests.waiting import until
@@ -100,7 +100,7 @@ async def test_of_too_many_the_oldest_go(place: Place, door: Door) -> None:
         assert await held(door) == ids
         await sweeper(place, door, system_clock(), rejected_limit=3).sweep()
         assert await held(door) == ids[7:]
-        assert "temas_ingest_rejected_waiting 3.0" in (await door.client.get("/metrics")).text
+        assert "temas_ingest_rejected_waiting 3.0" in (await door.client.get("/metrics", auth=(SECRET_KEY, ""))).text
 
 
 async def test_of_too_much_the_oldest_go(place: Place, door: Door) -> None:
@@ -130,7 +130,7 @@ async def working(door: Door, value: float) -> None:
     """Return once the queue says that it works (1), or that it does not (0)."""
 
     async def says() -> bool:
-        return f"temas_ingest_queue_working {value}" in (await door.client.get("/metrics")).text
+        return f"temas_ingest_queue_working {value}" in (await door.client.get("/metrics", auth=(SECRET_KEY, ""))).text
 
     await until(says)
 

@@ -13,6 +13,9 @@ import pytest
 import yaml
 from prometheus_client import REGISTRY
 
+from deploy.local.home import Home
+from deploy.local.settings import Settings as LocalSettings
+
 DEPLOY = Path(__file__).parents[2] / "deploy"
 SERVICES = {"ingest": 8001, "profile": 8002, "scoring": 8003, "personalize": 8004}
 NAME = re.compile(r"\btemas_[a-z0-9_]+")
@@ -75,5 +78,8 @@ def test_prometheus_scrapes_the_four_services_where_they_are() -> None:
     for service, port in SERVICES.items():
         settings = importlib.import_module(f"services.{service}.settings").Settings
         assert settings.model_fields["port"].default == port
+    for job in document["scrape_configs"]:  # relative to the file, as Prometheus reads it
+        written = DEPLOY / "prometheus" / job["authorization"]["credentials_file"]
+        assert written.resolve() == Home.at(LocalSettings.model_fields["home"].default).secret_key
     for file in document["rule_files"]:
         assert (DEPLOY / "prometheus" / file).exists()

@@ -186,7 +186,7 @@ async def test_metrics_name_known_placements_only_and_no_person(desk: Desk) -> N
     await desk.put_offer("counted", placements=["known place"])
     await desk.decide("email:somebody@example.com", placement="known place")
     await desk.decide("email:somebody@example.com", placement="made up by anybody")
-    text = (await desk.client.get("/metrics")).text
+    text = (await desk.send("GET", "/metrics")).text
     assert 'temas_personalize_decisions_total{outcome="offers",placement="known place"}' in text
     assert 'temas_personalize_decisions_total{outcome="no_offers",placement="other"}' in text
     assert "made up" not in text

@@ -154,11 +154,11 @@ async def test_segments_are_listed_by_id(service: Service) -> None:
 
 
 async def test_the_documentation_and_the_metrics_are_there(service: Service) -> None:
-    described = (await service.client.get("/openapi.json")).json()
+    described = (await service.send("GET", "/openapi.json")).json()
     validate(described)
     paths = described["paths"]
     assert {"/v1/profiles/{person}", "/v1/profiles/{person}/timeline", "/v1/segments/{segment_id}"} <= paths.keys()
-    exported = (await service.client.get("/metrics")).text
+    exported = (await service.send("GET", "/metrics")).text
     assert "temas_profile_published_total" in exported
     assert (await service.client.get("/readyz")).status_code == 200
 

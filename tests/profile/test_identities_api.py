@@ -342,7 +342,7 @@ async def test_the_explanation_of_nobody_is_not_found(service: Service) -> None:
 
 
 async def test_every_route_has_an_example(service: Service) -> None:
-    described = (await service.client.get("/openapi.json")).json()
+    described = (await service.send("GET", "/openapi.json")).json()
     schemas = described["components"]["schemas"]
     assert all("example" in schemas[name] for name in ("Merge", "Unmerge", "RuledBody", "IdentityPage"))
     assert {"/v1/identities/merge", "/v1/identities/unmerge", "/v1/profiles/{person}/identity"} <= described[

@@ -348,7 +348,7 @@ def test_every_example_is_what_it_is_an_example_of() -> None:
 
 
 async def test_the_examples_can_be_sent(service: Service) -> None:
-    described = (await service.client.get("/openapi.json")).json()["components"]["schemas"]
+    described = (await service.send("GET", "/openapi.json")).json()["components"]["schemas"]
     assert (await ask(service, **described["AskedRule"]["example"]))["count"] >= 0
     answer = await service.send("PUT", "/v1/segments/ex-sent", json=described["SegmentRule"]["example"])
     assert answer.status_code == 200

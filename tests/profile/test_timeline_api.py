@@ -126,10 +126,10 @@ async def test_history_goes_into_a_partition_of_its_own_at_once(service: Service
 
 
 async def test_the_timeline_is_described_and_measured(service: Service) -> None:
-    described = (await service.client.get("/openapi.json")).json()
+    described = (await service.send("GET", "/openapi.json")).json()
     told = described["paths"]["/v1/profiles/{person}/timeline"]["get"]["parameters"]
     assert {each["name"] for each in told} == {"person", "limit", "cursor", "channel", "name", "type", "from", "to"}
     assert described["components"]["schemas"]["TimelinePage"]["example"]["removed_before"]
-    exported = (await service.client.get("/metrics")).text
+    exported = (await service.send("GET", "/metrics")).text
     for name in ("partitions", "rows", "bytes", "late_total", "busy_total", "removed_partitions_total"):
         assert f"temas_profile_timeline_{name} " in exported

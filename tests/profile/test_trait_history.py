@@ -214,7 +214,7 @@ async def test_every_route_needs_the_secret_key(service: Service, path: str) -> 
 
 
 async def test_every_body_has_an_example(service: Service) -> None:
-    schemas = (await service.client.get("/openapi.json")).json()["components"]["schemas"]
+    schemas = (await service.send("GET", "/openapi.json")).json()["components"]["schemas"]
     for name in ("TraitHistoryPage", "TraitPage"):
         assert schemas[name]["example"].keys() == schemas[name]["properties"].keys()
 

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from urllib.parse import quote
 
 import httpx
 import pytest
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.routing import Route
 
 import services
 from shared.addresses import Name
-from shared.health import Health
-from shared.http import create_app
+from tests.application import made
 
 
 def people() -> APIRouter:
@@ -39,12 +37,7 @@ def people() -> APIRouter:
     return router
 
 
-@asynccontextmanager
-async def nothing(_: FastAPI) -> AsyncIterator[None]:
-    yield
-
-
-app = create_app(service="tests", title="T", description="", health=Health(), lifespan=nothing, routers=[people()])
+app = made(routers=[people()])
 
 
 async def asked(address: str) -> object:

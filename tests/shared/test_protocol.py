@@ -9,19 +9,16 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 import uvicorn
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, Request
 from prometheus_client import REGISTRY
-from pydantic import SecretStr
 from starlette.responses import StreamingResponse
 from structlog.testing import capture_logs
 
 from shared.errors import TooManyRequests
-from shared.health import Health
 from shared.hot import Answer, Headers, Later, lines, soon
-from shared.http import create_app, server
+from shared.http import server
 from shared.protocol import HEAD_BYTES, Protocol
-from shared.settings import ServiceSettings
-from tests.secrets import KEY_SIGNING_SECRET, SECRET_KEY
+from tests.application import made, settings
 from tests.servers import free
 from tests.waiting import in_time, until
 
@@ -152,28 +149,13 @@ async def place() -> AsyncIterator[Place]:
         yield b"half of it"
         raise ZeroDivisionError
 
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
-
     @router.get("/people/{name:path}")
     async def long_way(name: str) -> dict[str, str]:
         return {"long": name}
 
-    app = create_app(
-        service="tests", title="Tests", description="", health=Health(), lifespan=lifespan, routers=[router],
-        hot={("POST", "/hot"): echo}, folders={("GET", "/people/"): Named},
-    )  # fmt: skip
-    running = server(
-        app,
-        ServiceSettings(
-            port=port,
-            secret_key=SecretStr(SECRET_KEY),
-            key_signing_secret=SecretStr(KEY_SIGNING_SECRET),
-            request_seconds=SECONDS,
-        ),
-        "tests",
-    )
+    chosen = settings(port, request_seconds=SECONDS)
+    app = made(routers=[router], chosen=chosen, hot={("POST", "/hot"): echo}, folders={("GET", "/people/"): Named})
+    running = server(app, chosen, "tests")
     serving = asyncio.create_task(running.serve())
     await until(lambda: _started(running))
     yield Place(port, echo, running)

@@ -62,17 +62,17 @@ AtDesk = Annotated[Desk, Depends(_desk)]
 
 
 @guarding
-async def _reader(request: Request) -> Key:
+async def reader(request: Request) -> Key:
     return (await _desk(request)).caller(request.headers.get("authorization"), "read")
 
 
 @guarding
-async def _admin(request: Request) -> Key:
+async def admin(request: Request) -> Key:
     return (await _desk(request)).caller(request.headers.get("authorization"), "admin")
 
 
-Reader = Annotated[Key, Depends(_reader)]
+Reader = Annotated[Key, Depends(reader)]
 """The calling key, which may look at everything here."""
 
-Admin = Annotated[Key, Depends(_admin)]
+Admin = Annotated[Key, Depends(admin)]
 """The calling key, which may change everything here."""
