@@ -36,6 +36,8 @@ _TIME = DateTime(timezone=True)
 
 # Where calls come from. `usual` is the channel where nothing else tells it; `origins` are those that browsers may send
 # from, all where it is empty; `rate` is calls a second and `quota` calls a day, without limit where they are null.
+# `may` is what it may state; null stands for what is usual for its `trust`. The defaults are for processes of the
+# version before, which know nothing of trust.
 SOURCE = Table(
     "source",
     METADATA,
@@ -46,6 +48,9 @@ SOURCE = Table(
     Column("quota", BigInteger),
     Column("unplanned", _TEXT, nullable=False),
     Column("made_at", _TIME, nullable=False),
+    Column("trust", _TEXT, nullable=False, server_default="client"),
+    Column("may", ARRAY(_TEXT)),
+    Column("identity_proof", _TEXT, nullable=False, server_default="none"),
 )
 
 # Of a key only its SHA-256 is kept, and its first characters to know it again by. It ends at `ends_at`: revoked then,

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, status
 from sqlalchemy import Row
 
 from services.ingest.api.desk import Admin, AtDesk, Reader
-from services.ingest.domain.sources import Source
+from services.ingest.domain.sources import Source, Standing
 from services.ingest.schemas.sources import (
     KeyAnswer,
     KeyBody,
@@ -21,6 +21,7 @@ from services.ingest.schemas.sources import (
     SourceBody,
     SourcesAnswer,
 )
+from services.ingest.store.sources import source_of
 from shared.clock import rfc3339
 from shared.http import refusals
 from shared.paging import DEFAULT_LIMIT, AnyText, AwareMoment, Cursor, Limit, cursor, place
@@ -40,9 +41,20 @@ FULL = refusals(409)
 
 @router.put("/{name}", summary="Make a source, or change it", responses=FULL)
 async def save(name: Name, body: SourceBody, caller: Admin, desk: AtDesk) -> SourceAnswer:
-    """It holds in all processes within two seconds. What is left out of the body is no limit."""
-    source = Source(**{**body.model_dump(), "name": name, "origins": frozenset(body.origins)})
-    return _source(await desk.run(lambda work: desk.sources.save(source, caller, work)))
+    """It holds in all processes within two seconds. A limit that is left out of the body is none; `trust`, `may` and
+    `identity_proof` stay as they are where they are left out.
+    """
+    source = Source(
+        name=name,
+        usual=body.usual,
+        origins=frozenset(body.origins),
+        rate=body.rate,
+        quota=body.quota,
+        unplanned=body.unplanned,
+    )
+    may = None if body.may is None else frozenset(body.may)
+    standing = Standing(trust=body.trust, may=may, identity_proof=body.identity_proof)
+    return _source(await desk.run(lambda work: desk.sources.save(source, standing, caller, work)))
 
 
 @router.get("", summary="All sources, by name")
@@ -112,13 +124,17 @@ def _next(*place: str) -> str:
 
 
 def _source(row: Row[Any]) -> SourceAnswer:
+    source = source_of(row)
     return SourceAnswer(
-        name=row.name,
-        usual=row.usual,
+        name=source.name,
+        usual=source.usual,
         origins=row.origins,
-        rate=row.rate,
-        quota=row.quota,
-        unplanned=row.unplanned,
+        rate=source.rate,
+        quota=source.quota,
+        unplanned=source.unplanned,
+        trust=source.trust,
+        may=sorted(source.may),
+        identity_proof=source.identity_proof,
         made_at=rfc3339(row.made_at),
         calls_today=row.calls_today,
     )

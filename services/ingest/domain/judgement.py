@@ -20,6 +20,7 @@ from services.ingest.domain.bounds import EVENT_BYTES, KEPT_BYTES, within
 from services.ingest.domain.calls import NAME_LENGTH, NOTHING, Sent, decode_call, decode_object, named
 from services.ingest.domain.channels import channel
 from services.ingest.domain.faults import faults, lacking
+from services.ingest.domain.grants import ungranted
 from services.ingest.domain.moments import happened
 from services.ingest.domain.plan import NO_PLAN, Departure, Plan
 from services.ingest.domain.sources import Source
@@ -76,9 +77,11 @@ def judge(item: Raw, arrival: Arrival, fresh_id: Callable[[], str]) -> Accepted 
         judged = _judged(text, arrival, fresh_id)
     except (ValueError, RecursionError):
         return refused(faults(text, arrival.call), bytes(item), arrival)
+    if isinstance(judged, Accepted):
+        return judged
     if isinstance(judged, Departure):
         return refused(judged.reasons, bytes(item), arrival, departure=judged)
-    return judged
+    return refused(judged, bytes(item), arrival)
 
 
 def refused(
@@ -129,8 +132,8 @@ def _kept(shared: dict[str, Any]) -> dict[str, Any]:
     return shared if not shared or len(msgspec.json.encode(shared)) <= EVENT_BYTES else {}
 
 
-def _judged(text: bytes, arrival: Arrival, fresh_id: Callable[[], str]) -> Accepted | Departure:
-    """Accepted; or a departure from the plan that the plan does not let through.
+def _judged(text: bytes, arrival: Arrival, fresh_id: Callable[[], str]) -> Accepted | Departure | tuple[Reason, ...]:
+    """Accepted; or a departure from the plan that the plan does not let through; or what its source may not state.
 
     Raises ValueError or RecursionError where anything else is wrong.
     """
@@ -141,13 +144,16 @@ def _judged(text: bytes, arrival: Arrival, fresh_id: Callable[[], str]) -> Accep
     if next(lacking(kind, call), None):
         raise ValueError("something is missing")
     data, properties = _said(call, kind, arrival)
+    source = arrival.source
+    if reasons := ungranted(data, source.may, source.name):
+        return reasons
     departure = _departure(data, properties, arrival)
     if departure is not None and departure.mode == "enforce":
         return departure
     at, cut = happened(call, arrival.received_at, arrival.sent_at)
     touchpoint = Touchpoint(
         id=named(call.message_id) or fresh_id(),
-        source=arrival.source.name,
+        source=source.name,
         time=at,
         subject=f"user_id:{data.user_id}" if data.user_id else f"anonymous_id:{data.anonymous_id}",
         traceparent=arrival.traceparent,
@@ -171,6 +177,7 @@ def _said(call: Sent, kind: str | None, arrival: Arrival) -> tuple[Call, Mapping
         group_id=named(call.group_id),
         traits=_traits(call, kind, context),
         external_ids=_external_ids(context),
+        trust=arrival.source.trust,
         properties=raw_properties,
         context=raw_context,
     )

@@ -7,8 +7,13 @@ from datetime import datetime
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
+from services.ingest.domain.grants import USUAL, Grant
+from shared.events import Trust
 from shared.scopes import Scope, opens
+
+Proof = Literal["none", "required"]
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,6 +22,10 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     `usual` is the channel of its calls where nothing else tells it. `origins` are those that browsers may send from, as
     `https://www.example.com`. `rate` is calls a second in one process, `quota` calls a day (UTC) in all of them.
     `unplanned` says what becomes of events that the tracking plan does not know.
+
+    `trust` is the source's, whatever the scopes of its keys: to make it a `server` says that all of them are kept
+    secret, for SDKs of servers send with write keys, too. `may` is what it may state. `identity_proof`: `required`
+    where nothing is believed of who somebody is without a user token of theirs.
     """
 
     name: str
@@ -25,6 +34,9 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     rate: float | None = None
     quota: int | None = None
     unplanned: Literal["allow", "enforce"] = "allow"
+    trust: Trust = "client"
+    may: frozenset[Grant] = USUAL["client"]
+    identity_proof: Proof = "none"
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +57,26 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
 
     def may(self, scope: Scope) -> bool:
         return opens(self.scopes, scope)
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a source is to be believed, as somebody who changes it says. What is None stays as it is.
+
+    So a script that knows nothing of it neither gives nor takes anything. A source that may what is usual for its trust
+    goes on to do so when its trust is changed.
+    """
+
+    trust: Trust | None = None
+    may: frozenset[Grant] | None = None
+    identity_proof: Proof | None = None
+
+    def of(self, source: Source, before: Source | None) -> Source:
+        """`source` with this standing, where it had that of `before`."""
+        before = before or Source(name=source.name)
+        trust = self.trust or before.trust
+        usual = before.may == USUAL[before.trust]
+        may = self.may if self.may is not None else USUAL[trust] if usual else before.may
+        return replace(source, trust=trust, may=may, identity_proof=self.identity_proof or before.identity_proof)
 
 
 Keys = Mapping[bytes, Key]

@@ -6,8 +6,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Field
 
+from services.ingest.domain.grants import Grant
 from services.ingest.domain.origins import normal
+from services.ingest.domain.sources import Proof
 from services.ingest.schemas import Body
+from shared.events import Trust
 from shared.scopes import Scope
 
 
@@ -25,8 +28,8 @@ def _origin(given: str) -> str:
 Origin = Annotated[str, Field(max_length=300), AfterValidator(_origin)]
 
 
-class SourceBody(Body):
-    """What a person says about a source. What is left out is no limit."""
+class Limits(Body):
+    """What holds for a source's calls."""
 
     usual: str = Field(
         default="unknown",
@@ -54,8 +57,35 @@ class SourceBody(Body):
     )
 
 
-class SourceAnswer(SourceBody):
+class SourceBody(Limits):
+    """What a person says about a source. A limit that is left out is none; `trust`, `may` and `identity_proof` stay as
+    they are, or are those of a `client`."""
+
+    trust: Trust | None = Field(
+        default=None,
+        description="`server` says that its keys are kept secret, whatever their scopes; `client` that anybody may "
+        "read them, in a page or an app. What clients state is marked as such.",
+        examples=["client"],
+    )
+    may: set[Grant] | None = Field(
+        default=None,
+        json_schema_extra={"uniqueItems": False},  # one that is there twice is there
+        description="What it may state; what it may not is rejected. Usual are all for a `server`, and `identify`, "
+        "`consent`, `orders` and `feedback` for a `client`.",
+        examples=[["identify", "consent", "orders", "feedback"]],
+    )
+    identity_proof: Proof | None = Field(
+        default=None,
+        description="`required` rejects what is said of who somebody is without a user token of theirs.",
+        examples=["none"],
+    )
+
+
+class SourceAnswer(Limits):
     name: str
+    trust: Trust
+    may: list[Grant]
+    identity_proof: Proof
     made_at: str
     calls_today: int = Field(description="Calls taken today (UTC), up to a second ago.")
 

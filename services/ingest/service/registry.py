@@ -14,6 +14,7 @@ import structlog
 from pydantic import SecretStr
 
 from services.ingest import metrics
+from services.ingest.domain.grants import USUAL
 from services.ingest.domain.plan import NO_PLAN, Plan
 from services.ingest.domain.sources import Key, Keys, Source
 from services.ingest.errors import Starting
@@ -123,11 +124,11 @@ class Registry:
 def _given(settings: Settings, known: Mapping[str, Source]) -> dict[bytes, Key]:
     """The keys that settings give. They hold for as long as they are given."""
 
-    def key(id: str, secret: SecretStr, source: str, *scopes: Scope) -> tuple[bytes, Key]:
-        where = known.get(source) or Source(name=source)
-        return digest(secret.get_secret_value()), Key(id=id, source=where, scopes=frozenset(scopes))
+    def key(id: str, secret: SecretStr, source: Source, *scopes: Scope) -> tuple[bytes, Key]:
+        return digest(secret.get_secret_value()), Key(id=id, source=source, scopes=frozenset(scopes))
 
-    given = [key(SETTINGS_KEY, settings.secret_key, SERVER, *SCOPES)]
+    server = known.get(SERVER) or Source(name=SERVER, trust="server", may=USUAL["server"])
+    given = [key(SETTINGS_KEY, settings.secret_key, server, *SCOPES)]
     if settings.write_key is not None:
-        given.append(key("settings:write", settings.write_key, WEB, "write"))
+        given.append(key("settings:write", settings.write_key, known.get(WEB) or Source(name=WEB), "write"))
     return dict(given)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Row
 
-from services.ingest.domain.sources import Key, Source
+from services.ingest.domain.sources import Key, Source, Standing
 from services.ingest.errors import KeyEnded, KeyNotFound, SourceNotFound, TooManyKeys, TooManySources
 from services.ingest.store import audit, sources
 from shared.clock import Clock, rfc3339
@@ -43,13 +43,14 @@ class Sources:
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
 
-    async def save(self, source: Source, actor: Key, work: Work) -> Row[Any]:
-        """Make a source, or change it. Raises TooManySources."""
+    async def save(self, source: Source, standing: Standing, actor: Key, work: Work) -> Row[Any]:
+        """Make a source, or change it: what `standing` does not say stays as it is. Raises TooManySources."""
         await audit.lock(work)
         before = await sources.find(work, source.name)
         if before is None and await sources.count(work) >= MOST_SOURCES:
             raise TooManySources(MOST_SOURCES)
 
+        source = standing.of(source, before)
         if source != before:
             await sources.put(work, source, self.clock())
             action, were = ("made", None) if before is None else ("changed", _told(before))
@@ -152,4 +153,7 @@ def _told(source: Source) -> dict[str, Any]:
         "rate": source.rate,
         "quota": source.quota,
         "unplanned": source.unplanned,
+        "trust": source.trust,
+        "may": sorted(source.may),
+        "identity_proof": source.identity_proof,
     }

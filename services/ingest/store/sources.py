@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Row, text
 
+from services.ingest.domain.grants import USUAL
 from services.ingest.domain.sources import Key, Source
 from shared.db import Work
 
@@ -24,11 +25,15 @@ SHOW = text("""
     WHERE name = :name
 """)
 PUT = text("""
-    INSERT INTO source (name, usual, origins, rate, quota, unplanned, made_at)
-    VALUES (:name, :usual, CAST(:origins AS text[]), :rate, :quota, :unplanned, :now)
+    INSERT INTO source (name, usual, origins, rate, quota, unplanned, trust, may, identity_proof, made_at)
+    VALUES (
+        :name, :usual, CAST(:origins AS text[]), :rate, :quota, :unplanned,
+        :trust, CAST(:may AS text[]), :identity_proof, :now
+    )
     ON CONFLICT (name) DO UPDATE SET
         usual = excluded.usual, origins = excluded.origins, rate = excluded.rate, quota = excluded.quota,
-        unplanned = excluded.unplanned
+        unplanned = excluded.unplanned, trust = excluded.trust, may = excluded.may,
+        identity_proof = excluded.identity_proof
 """)
 COUNT = text("SELECT count(*) FROM source")
 
@@ -57,7 +62,7 @@ END_KEY = text("""
 
 async def sources(work: Work) -> list[Source]:
     """All sources."""
-    return [_source(row) for row in await work.execute(ALL)]
+    return [source_of(row) for row in await work.execute(ALL)]
 
 
 async def keys(work: Work, sources: Mapping[str, Source], now: datetime) -> dict[bytes, Key]:
@@ -74,7 +79,7 @@ async def keys(work: Work, sources: Mapping[str, Source], now: datetime) -> dict
 
 async def find(work: Work, name: str) -> Source | None:
     row = (await work.execute(FIND, {"name": name})).one_or_none()
-    return None if row is None else _source(row)
+    return None if row is None else source_of(row)
 
 
 async def show(work: Work, name: str, today: date) -> Row[Any] | None:
@@ -101,6 +106,9 @@ async def put(work: Work, source: Source, now: datetime) -> None:
         "rate": source.rate,
         "quota": source.quota,
         "unplanned": source.unplanned,
+        "trust": source.trust,
+        "may": None if source.may == USUAL[source.trust] else sorted(source.may),
+        "identity_proof": source.identity_proof,
         "now": now,
     }
     await work.execute(PUT, row)
@@ -137,7 +145,8 @@ async def end_key(work: Work, id: str, ends_at: datetime) -> Row[Any]:
     return (await work.execute(END_KEY, {"id": id, "ends_at": ends_at})).one()
 
 
-def _source(row: Row[Any]) -> Source:
+def source_of(row: Row[Any]) -> Source:
+    """The source that a row of `source` describes."""
     return Source(
         name=row.name,
         usual=row.usual,
@@ -145,4 +154,7 @@ def _source(row: Row[Any]) -> Source:
         rate=row.rate,
         quota=row.quota,
         unplanned=row.unplanned,
+        trust=row.trust,
+        may=USUAL[row.trust] if row.may is None else frozenset(row.may),
+        identity_proof=row.identity_proof,
     )
