@@ -41,9 +41,9 @@ class Temas:
         auth = (self.stack.environment[key], "")
         return await self.http.post(f"{self.stack.url('ingest')}/v1/batch", json=batch(*calls), auth=auth)
 
-    async def send(self, *calls: Json) -> str:
+    async def send(self, *calls: Json, key: str = "TEMAS_WRITE_KEY") -> str:
         """A batch that must be accepted whole. Gives its position."""
-        answer = await self.post(*calls)
+        answer = await self.post(*calls, key=key)
         assert (answer.status_code, answer.json()) == (200, {"success": True}), answer.text
         assert "temas-rejected" not in answer.headers, answer.headers
         return answer.headers["temas-position"]

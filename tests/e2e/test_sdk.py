@@ -27,7 +27,7 @@ class Sdk:
     def __init__(self, stack: Stack, **options: Any) -> None:
         self.complaints: list[object] = []
         self.client = Client(
-            stack.environment["TEMAS_WRITE_KEY"],
+            stack.environment["TEMAS_SECRET_KEY"],  # a public key joins no users
             host=stack.url("ingest"),
             on_error=lambda error, batch: self.complaints.append(error),
             **options,

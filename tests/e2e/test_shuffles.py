@@ -87,7 +87,7 @@ async def test_four_tellings_of_one_life_give_one_profile_and_one_score(temas: T
     others = [list(told(life(tag), chance)) for tag in tags[1:]]
     for turn in zip_longest(in_order, *others, fillvalue=()):  # all four lives arrive among each other
         for batch in filter(None, turn):
-            await temas.send(*batch)
+            await temas.send(*batch, key="TEMAS_SECRET_KEY")  # a public one joins no users
     await temas.settled()
 
     async def scored() -> bool:

@@ -41,7 +41,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "page": {"name": "Home"},
     "screen": {"name": "Basket"},
     "group": {"groupId": "g-1"},
-    "alias": {"previousId": "old"},
+    "alias": {"previousId": "old", "anonymousId": "old"},
 }
 
 

@@ -20,6 +20,7 @@ from msgspec import Raw
 
 from services.ingest.domain.bounds import EVENT_BYTES
 from services.ingest.domain.cloudevents import outlined, translated
+from services.ingest.domain.grants import GRANTS
 from services.ingest.domain.judgement import Accepted, Arrival, judge
 from services.ingest.domain.sources import Source
 from shared.events import Reason, Touchpoint
@@ -59,7 +60,7 @@ def touchpoint(said: Json) -> Touchpoint:
     """What the log would hold of it."""
     found = translated(json.dumps(said).encode())
     assert isinstance(found, Raw), found
-    judged = judge(found, Arrival(source=Source(name="web"), received_at=NOW), lambda: "never needed")
+    judged = judge(found, Arrival(source=Source(name="web", may=GRANTS), received_at=NOW), lambda: "never needed")
     assert isinstance(judged, Accepted), judged
     return judged.touchpoint
 

@@ -44,7 +44,9 @@ FREE = [
     track("Feedback Given", {"kind": "nps", "score": 3}, anonymous="a"),
     track("Pointsman Seen", anonymous="a"),
     page("Order Completed", anonymous="a"),  # the name of a page is no event: nobody takes it for an order
-    page(anonymous="a", context={"externalIds": [{"type": "user_id", "id": "victim"}]}),  # names nobody, whoever says it
+    page(
+        anonymous="a", context={"externalIds": [{"type": "user_id", "id": "victim"}]}
+    ),  # names nobody, whoever says it
 ]
 """What anybody may state."""
 
@@ -86,7 +88,9 @@ def test_every_grant_that_is_missing_is_told_at_once() -> None:
     assert [each.path for each in refused.reasons] == ["$.userId", "$.context.externalIds", "$.event"]
 
 
-@pytest.mark.parametrize("said", [alias("a", "u", anonymous="a"), call("alias", user="u", anonymous="a"), alias("u", "u")])
+@pytest.mark.parametrize(
+    "said", [alias("a", "u", anonymous="a"), call("alias", user="u", anonymous="a"), alias("u", "u")]
+)
 def test_an_alias_of_a_visitor_and_a_user_is_a_login(said: Json) -> None:
     assert isinstance(judged(said, granted("identify")), Accepted)
     assert isinstance(judged(said, granted("alias")), Refused)

@@ -14,6 +14,7 @@ from msgspec import Raw
 
 from services.ingest.domain.bounds import DEPTH, EVENT_BYTES, KEPT_BYTES, KEPT_REASONS
 from services.ingest.domain.calls import CALL_TYPES, NAME_LENGTH
+from services.ingest.domain.grants import GRANTS
 from services.ingest.domain.judgement import Accepted, Arrival, Refused, judge, rejection
 from services.ingest.domain.sources import Source
 from shared.events import Rejected, Touchpoint, encode
@@ -21,7 +22,7 @@ from shared.identifiers import Identifier
 from tests.builders import alias, identify, page, track
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-WEB = Source(name="web")
+WEB = Source(name="web", trust="server", may=GRANTS)
 ARRIVAL = Arrival(source=WEB, received_at=NOW)
 
 

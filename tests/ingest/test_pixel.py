@@ -143,7 +143,7 @@ PARTS = {
     "screen": "name=Basket",
     "identify": "traits.plan=pro",
     "group": "groupId=g-1",
-    "alias": "previousId=old",
+    "alias": "previousId=old&anonymousId=old",
 }
 
 

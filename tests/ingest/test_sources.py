@@ -37,6 +37,9 @@ async def test_a_source_is_made_changed_and_shown(door: Door, name: str) -> None
         "rate": 100.5,
         "quota": 1_000_000,
         "unplanned": "enforce",
+        "trust": "server",
+        "may": ["alias", "identify"],
+        "identity_proof": "none",
     }
     made = await make_source(door, name, **given)
     assert made["origins"] == ["http://localhost:3000", "https://shop.example", "https://xn--mteri-kva70e.example"]
@@ -48,6 +51,7 @@ async def test_a_source_is_made_changed_and_shown(door: Door, name: str) -> None
     changed = await make_source(door, name, usual="web")
     assert changed == {
         "name": name, "usual": "web", "origins": [], "rate": None, "quota": None, "unplanned": "allow",
+        "trust": "server", "may": ["alias", "identify"], "identity_proof": "none",
         "made_at": made["made_at"], "calls_today": 0,
     }  # fmt: skip
 

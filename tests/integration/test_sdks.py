@@ -26,7 +26,7 @@ from shared.clock import rfc3339, system_clock
 from shared.events import Touchpoint
 from shared.settings import KafkaSettings
 from tests.builders import Json, track
-from tests.ingest.door import WRITE_KEY, Place, prepared, read, served
+from tests.ingest.door import SECRET_KEY, WRITE_KEY, Place, prepared, read, served
 from tests.servers import Servers, free
 from tests.waiting import PATIENCE
 
@@ -287,13 +287,13 @@ Talk = Callable[[Any], Any]
 CLIENTS = {"segment": segment.Client, "rudderstack": rudderstack.Client}
 
 
-async def talked(which: str, address: str, talk: Talk, **options: Any) -> list[str]:
+async def talked(which: str, address: str, talk: Talk, *, key: str = WRITE_KEY, **options: Any) -> list[str]:
     """Let a real client say what `talk` makes it say, to its end; the errors that it reports."""
     errors: list[str] = []
 
     def run() -> None:
         noted = lambda error, _: errors.append(repr(error))  # noqa: E731
-        client = CLIENTS[which](WRITE_KEY, host=address, on_error=noted, **options)
+        client = CLIENTS[which](key, host=address, on_error=noted, **options)
         talk(client)
         client.flush()
         client.join()
@@ -316,7 +316,8 @@ async def test_the_client_of_rudderstack_is_understood(
         for n in range(250):
             sdk.track(visitor, "Viewed", {"n": n}, message_id=f"m-{n}")
 
-    assert await talked("rudderstack", str(client.base_url), talk, gzip=packed) == []
+    # With a server's key: a public one joins no users.
+    assert await talked("rudderstack", str(client.base_url), talk, key=SECRET_KEY, gzip=packed) == []
 
     found = await logged(place.kafka, visitor)
     assert Counter(each.data.type for each in found) == {

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from alembic import command
-from alembic.config import Config
-
-from deploy.local.roles import grant
 from deploy.local.settings import ROOT
 from shared.settings import DatabaseSettings
-from tests.servers import PASSWORD, Servers
+from tests import versions
+from tests.servers import Servers
 
 SCRIPTS = ROOT / "services" / "profile" / "migrations"
 
@@ -21,15 +16,5 @@ SCRIPTS = ROOT / "services" / "profile" / "migrations"
 @asynccontextmanager
 async def at_version(servers: Servers, revision: str) -> AsyncIterator[DatabaseSettings]:
     """A database of its own that has the migrations up to `revision`; it is gone after the block."""
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    await grant(servers.local.url, name, {"profile": PASSWORD})
-    address = servers.local.url.rpartition("@")[2].partition("/")[0]
-    settings = DatabaseSettings(url=f"postgresql://profile:{PASSWORD}@{address}/{name}", db_schema="profile")
-    config = Config()
-    config.set_main_option("script_location", str(SCRIPTS))
-    config.attributes["settings"] = settings
-    try:
-        await asyncio.to_thread(command.upgrade, config, revision)
+    async with versions.at_version(servers, "profile", revision) as settings:
         yield settings
-    finally:
-        await servers._run(f"DROP DATABASE {name} WITH (FORCE)")
