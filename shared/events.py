@@ -107,7 +107,8 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     With what else it came with, so that it can be judged once more as if it had just arrived: the kind of call that its
     address named (`call`), what its batch said for all (`sent_at`, `context`, `integrations`), and its user agent.
-    `type` and `name` are its own, as far as they can be read. `form` says what `body` is.
+    `type` and `name` are its own, as far as they can be read. `form` says what `body` is. `proven` is the user id that
+    its user token was of, where its source asks for proof: the token itself is not kept.
     """
 
     received_at: datetime
@@ -122,6 +123,7 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     user_agent: str = ""
     context: dict[str, Any] = {}
     integrations: dict[str, Any] = {}
+    proven: str | None = None
 
 
 class Rejected(CloudEvent, frozen=True, tag="temas.touchpoint.rejected.v1"):

@@ -19,6 +19,7 @@ from fastapi import FastAPI
 from services.ingest import api
 from services.ingest.api.desk import Desk, reader
 from services.ingest.consumer import Queue
+from services.ingest.domain.proof import nothing_verifies
 from services.ingest.publisher import KeyPublisher
 from services.ingest.service.counts import Counts
 from services.ingest.service.inferring import Inferring
@@ -29,9 +30,10 @@ from services.ingest.service.rejected import Rejections
 from services.ingest.service.sources import Sources
 from services.ingest.service.sweeping import Sweeper
 from services.ingest.service.taking import Ingest
+from services.ingest.service.tokens import RememberedTokens
 from services.ingest.settings import SERVICE, Settings
 from shared import topics
-from shared.auth import operator
+from shared.auth import UserTokens, operator
 from shared.clock import Clock, system_clock
 from shared.db import Database
 from shared.health import Health
@@ -52,9 +54,11 @@ TELL_EVERY = 0.5
 def build(settings: Settings, clock: Clock = system_clock) -> FastAPI:
     """The service, to be served."""
     health = Health()
+    tokens = UserTokens(settings, clock)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.tokens = tokens
         async with running(app, settings, health, clock):
             yield
 
@@ -91,6 +95,9 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
             rejected=kafka.log(topics.REJECTED),
             clock=clock,
             fresh_id=fresh_id,
+            subject=RememberedTokens(app.state.tokens, clock).subject
+            if settings.takes_user_tokens
+            else nothing_verifies,
         )
 
         rejections = Rejections(registry=registry, touchpoints=touchpoints, clock=clock, fresh_id=fresh_id)
@@ -98,7 +105,7 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
             database=database,
             registry=registry,
             clock=clock,
-            sources=Sources(clock),
+            sources=Sources(clock, proves=settings.takes_user_tokens),
             planning=Planning(clock),
             inferring=Inferring(Tail(settings.kafka)),
             rejected=rejections,
@@ -111,7 +118,8 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
         )
         # With a health of its own: that others are told late of keys is no reason to close the door.
         telling = Publisher(name="keys", publish=keys.publish, health=Health(), idle=TELL_EVERY)
-        async with background(app, registry.run(), counts.run(), queue.run(), sweeper.run(), telling.run()):
+        loops = (registry, counts, queue, sweeper, telling, app.state.tokens)
+        async with background(app, *(loop.run() for loop in loops)):
             yield
 
 

@@ -14,6 +14,7 @@ TemasError
 ├── Conflict             409, for what can't be done as things stand
 │   ├── TooManySources   409 too_many_sources
 │   ├── TooManyKeys      409 too_many_keys: a source has as many keys that hold as it may
+│   ├── NothingVerifies  409 nothing_verifies: a source can't ask for proof while no user token could be verified
 │   ├── KeyEnded         409 key_ended: a key that no longer holds can't be rotated
 │   ├── PlanChanged      409 plan_changed: it is not the version any more that the caller has seen
 │   ├── TooManyPlanned   409 too_many_planned
@@ -99,6 +100,16 @@ class TooManyKeys(Conflict):
 
     def __init__(self, source: str, limit: int) -> None:
         super().__init__(f"source {source!r} has {limit} keys that hold, as many as it may: revoke one first")
+
+
+class NothingVerifies(Conflict):
+    code = "nothing_verifies"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "identity_proof can't be required while ingest has nothing to verify user tokens with: set "
+            "TEMAS_USER_TOKEN_SECRET or TEMAS_USER_TOKEN_JWKS for it, and start it anew"
+        )
 
 
 class KeyEnded(Conflict):

@@ -10,6 +10,7 @@ from shared.settings import (
     KafkaSettings,
     PublicKey,
     ServiceSettings,
+    UserTokenSettings,
     database_settings,
     kafka_settings,
 )
@@ -17,7 +18,9 @@ from shared.settings import (
 SERVICE = "ingest"
 
 
-class Settings(ServiceSettings):
+class Settings(ServiceSettings, UserTokenSettings):
+    """What user tokens are verified with matters only where a source asks for proof of who somebody is."""
+
     model_config = SettingsConfigDict(env_prefix="TEMAS_INGEST_", frozen=True, populate_by_name=True)
 
     port: int = 8001

@@ -40,7 +40,8 @@ PREFLIGHT = [
     ("access-control-allow-methods", "POST, OPTIONS"),
     (
         "access-control-allow-headers",
-        "authorization, content-type, content-encoding, anonymousid, sentat, traceparent, x-retry-count, "
+        "authorization, content-type, content-encoding, temas-user-token, anonymousid, sentat, traceparent, "
+        "x-retry-count, "
         "rsa-retry-attempt, rsa-retry-reason, rsa-since-first-attempt, rsa-since-last-attempt",
     ),
     ("access-control-max-age", "86400"),
@@ -106,6 +107,7 @@ class Tracking:
             query_key=written(query),
             origin=text(headers, b"origin") or None,
             user_agent=text(headers, b"user-agent"),
+            user_token=text(headers, b"temas-user-token"),
             traceparent=traceparent(text(headers, b"traceparent")),
         )
 

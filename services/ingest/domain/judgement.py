@@ -23,7 +23,9 @@ from services.ingest.domain.faults import faults, lacking
 from services.ingest.domain.grants import ungranted
 from services.ingest.domain.moments import happened
 from services.ingest.domain.plan import NO_PLAN, Departure, Plan
+from services.ingest.domain.proof import NO_PROOF, TOKEN, Proof, unproven, without_tokens
 from services.ingest.domain.sources import Source
+from shared.errors import Unauthorized
 from shared.events import Call, CallType, Reason, Refusal, Rejected, Touchpoint
 from shared.identifiers import Identifier
 
@@ -33,7 +35,8 @@ Form = Literal["call", "cloudevent"]
 class Arrival(msgspec.Struct, frozen=True, kw_only=True):
     """What all calls of one request share. `call`: the kind that the address names; None where each call says its own.
 
-    `source` has the channel where nothing else tells it. `context` and `integrations` are the batch's.
+    `source` has the channel where nothing else tells it. `context` and `integrations` are the batch's. `proof` matters
+    where the source asks for it.
     """
 
     source: Source
@@ -45,6 +48,7 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True):
     traceparent: str | None = None
     context: dict[str, Any] = {}
     integrations: dict[str, Any] = {}
+    proof: Proof = NO_PROOF
 
 
 class Accepted(msgspec.Struct, frozen=True, gc=False):
@@ -59,7 +63,8 @@ class Accepted(msgspec.Struct, frozen=True, gc=False):
 class Refused(msgspec.Struct, frozen=True):
     """A call that can't be used: why, the bytes as received, and what of it can be read.
 
-    `departure`: it is the plan that refuses it.
+    `departure`: it is the plan that refuses it. `proven`: the user id that its token is of, where its source asks for
+    proof.
     """
 
     reasons: tuple[Reason, ...]
@@ -68,6 +73,7 @@ class Refused(msgspec.Struct, frozen=True):
     name: str | None = None
     message_id: str | None = None
     departure: Departure | None = None
+    proven: str | None = None
 
 
 def judge(item: Raw, arrival: Arrival, fresh_id: Callable[[], str]) -> Accepted | Refused:
@@ -96,11 +102,12 @@ def refused(
         name=label.event or label.name,
         message_id=named(label.message_id),
         departure=departure,
+        proven=_proven(body, arrival) if arrival.source.identity_proof == "required" else None,
     )
 
 
 def rejection(refused: Refused, arrival: Arrival, fresh_id: str, form: Form = "call") -> Rejected:
-    """What is kept of `refused`, sent in this `form`: all that it takes to judge it once more."""
+    """What is kept of `refused`, sent in this `form`: all that it takes to judge it once more, but for its token."""
     reasons = refused.reasons
     if len(refused.body) > KEPT_BYTES:
         cut = f"only the first {KEPT_BYTES} of {len(refused.body)} bytes were kept"
@@ -113,7 +120,7 @@ def rejection(refused: Refused, arrival: Arrival, fresh_id: str, form: Form = "c
         data=Refusal(
             received_at=arrival.received_at,
             reasons=reasons,
-            body=refused.body[:KEPT_BYTES],
+            body=without_tokens(refused.body[:KEPT_BYTES]),
             message_id=refused.message_id,
             form=form,
             type=refused.type,
@@ -123,6 +130,7 @@ def rejection(refused: Refused, arrival: Arrival, fresh_id: str, form: Form = "c
             user_agent=arrival.user_agent[:NAME_LENGTH],
             context=_kept(arrival.context),
             integrations=_kept(arrival.integrations),
+            proven=refused.proven,
         ),
     )
 
@@ -133,7 +141,7 @@ def _kept(shared: dict[str, Any]) -> dict[str, Any]:
 
 
 def _judged(text: bytes, arrival: Arrival, fresh_id: Callable[[], str]) -> Accepted | Departure | tuple[Reason, ...]:
-    """Accepted; or a departure from the plan that the plan does not let through; or what its source may not state.
+    """Accepted; or a departure from the plan that the plan does not let through; or why it may not be stated.
 
     Raises ValueError or RecursionError where anything else is wrong.
     """
@@ -143,9 +151,11 @@ def _judged(text: bytes, arrival: Arrival, fresh_id: Callable[[], str]) -> Accep
     kind = arrival.call or call.type
     if next(lacking(kind, call), None):
         raise ValueError("something is missing")
-    data, properties = _said(call, kind, arrival)
+    data, properties, token = _said(call, kind, arrival)
     source = arrival.source
     if reasons := ungranted(data, source.may, source.name):
+        return reasons
+    if source.identity_proof == "required" and (reasons := unproven(data, token, arrival.proof)):
         return reasons
     departure = _departure(data, properties, arrival)
     if departure is not None and departure.mode == "enforce":
@@ -162,9 +172,9 @@ def _judged(text: bytes, arrival: Arrival, fresh_id: Callable[[], str]) -> Accep
     return Accepted(touchpoint, (data.anonymous_id or data.user_id or "").encode(), cut, departure)
 
 
-def _said(call: Sent, kind: str | None, arrival: Arrival) -> tuple[Call, Mapping[str, Any]]:
-    """What the call says, cleaned; and its properties, opened."""
-    context, raw_context = _context(call, arrival)
+def _said(call: Sent, kind: str | None, arrival: Arrival) -> tuple[Call, Mapping[str, Any], Any]:
+    """What the call says, cleaned; its properties, opened; and the user token in its context."""
+    context, raw_context, token = _context(call, arrival)
     properties, raw_properties = _properties(call, kind)
     data = Call(
         type=kind,  # type: ignore[arg-type]  # `lacking` lets only the six through
@@ -181,7 +191,7 @@ def _said(call: Sent, kind: str | None, arrival: Arrival) -> tuple[Call, Mapping
         properties=raw_properties,
         context=raw_context,
     )
-    return data, properties
+    return data, properties, token
 
 
 def _departure(data: Call, properties: Mapping[str, Any], arrival: Arrival) -> Departure | None:
@@ -211,16 +221,20 @@ def _traits(call: Sent, kind: str | None, context: Mapping[str, Any]) -> dict[st
     return {**person, **traits} if isinstance(person, dict) else traits
 
 
-def _context(call: Sent, arrival: Arrival) -> tuple[dict[str, Any], Raw]:
-    """The call's context over the batch's, with the integrations in it; the call's own bytes where nothing is added."""
+def _context(call: Sent, arrival: Arrival) -> tuple[dict[str, Any], Raw, Any]:
+    """The call's context over the batch's, with the integrations in it; the call's own bytes where nothing is changed.
+
+    A user token is taken out of it, and comes third.
+    """
     context = decode_object(call.context)
+    token = context.pop(TOKEN, None)
     integrations = {**arrival.integrations, **decode_object(call.integrations)}
-    if context and not integrations and not arrival.context:
-        return context, call.context
+    if context and token is None and not integrations and not arrival.context:
+        return context, call.context, None
     merged = {**arrival.context, **context}
     if integrations:
         merged.setdefault("integrations", integrations)
-    return merged, _raw(merged)
+    return merged, _raw(merged), token
 
 
 def _raw(held: Mapping[str, Any]) -> Raw:
@@ -247,6 +261,18 @@ def _external_ids(context: Mapping[str, Any]) -> tuple[Identifier, ...]:
         and _KIND.fullmatch(kind)
         and kind not in _OUR_KINDS
     )
+
+
+def _proven(body: bytes, arrival: Arrival) -> str | None:
+    """The user id that is proven by what can be read of a call: of one that is judged anew no token is left."""
+    try:
+        own = decode_object(_fields.decode(cleaned(body)).get("context", NOTHING)).get(TOKEN)
+    except (ValueError, RecursionError):
+        own = None
+    try:
+        return arrival.proof.user_id(own)
+    except Unauthorized:
+        return None
 
 
 class _Label(msgspec.Struct, rename="camel"):

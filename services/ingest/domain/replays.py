@@ -15,7 +15,9 @@ from services.ingest.domain.cloudevents import translated
 from services.ingest.domain.fixes import Fix, Replacement, fixed
 from services.ingest.domain.judgement import Accepted, Arrival, Refused, judge
 from services.ingest.domain.plan import Plan
+from services.ingest.domain.proof import Proof
 from services.ingest.domain.sources import Source
+from shared.errors import Unauthorized
 from shared.events import Reason, Refusal
 
 
@@ -66,7 +68,9 @@ def digest(source: str, refusal: Refusal) -> bytes | None:
     """
     if refusal.message_id is None:
         return None
-    told = (source, refusal.form, refusal.call, refusal.context, refusal.integrations, refusal.body)
+    told = [source, refusal.form, refusal.call, refusal.context, refusal.integrations, refusal.body]
+    if refusal.proven is not None:
+        told.append(refusal.proven)
     return hashlib.blake2b(msgspec.json.encode(told), digest_size=16).digest()
 
 
@@ -84,7 +88,19 @@ def _arrival(refusal: Refusal, terms: Terms) -> Arrival:
         user_agent=refusal.user_agent,
         context=refusal.context,
         integrations=refusal.integrations,
+        proof=Proof(subject=_not_kept, proven=refusal.proven),
     )
+
+
+def _not_kept(token: object) -> str:
+    """Of a rejected event there is no token any more, and a fix may not bring one along: it would stay in the audit."""
+    raise Unauthorized(_NOT_PROVEN)
+
+
+_NOT_PROVEN = (
+    "it was not proven who this is when it arrived, and a replay can't make up for it: send it anew with a user token, "
+    "or with a key of a source that asks for none"
+)
 
 
 def _own_id(rejected_id: str, refusal: Refusal) -> str:

@@ -35,6 +35,7 @@ class Sending(msgspec.Struct, frozen=True, gc=False):
     query_key: str | None = None
     origin: str | None = None
     user_agent: str = ""
+    user_token: str = ""
     traceparent: str | None = None
 
 

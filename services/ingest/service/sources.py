@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Row
 
 from services.ingest.domain.sources import Key, Source, Standing
-from services.ingest.errors import KeyEnded, KeyNotFound, SourceNotFound, TooManyKeys, TooManySources
+from services.ingest.errors import KeyEnded, KeyNotFound, NothingVerifies, SourceNotFound, TooManyKeys, TooManySources
 from services.ingest.store import audit, sources
 from shared.clock import Clock, rfc3339
 from shared.db import Work
@@ -40,16 +40,23 @@ class Made(NamedTuple):
 class Sources:
     """What can be done with sources and their keys. Whoever does it is written down, never the key itself."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, proves: bool) -> None:
+        """`proves`: there is something to verify user tokens with."""
         self.clock = clock
+        self.proves = proves
 
     async def save(self, source: Source, standing: Standing, actor: Key, work: Work) -> Row[Any]:
-        """Make a source, or change it: what `standing` does not say stays as it is. Raises TooManySources."""
+        """Make a source, or change it: what `standing` does not say stays as it is.
+
+        Raises TooManySources, and NothingVerifies where it asks for proof that nobody could give.
+        """
         await audit.lock(work)
         before = await sources.find(work, source.name)
         if before is None and await sources.count(work) >= MOST_SOURCES:
             raise TooManySources(MOST_SOURCES)
 
+        if standing.identity_proof == "required" and not self.proves:
+            raise NothingVerifies
         source = standing.of(source, before)
         if source != before:
             await sources.put(work, source, self.clock())

@@ -18,6 +18,7 @@ from services.ingest.domain.cloudevents import outlined
 from services.ingest.domain.judgement import Accepted, Arrival, Refused, judge, refused, rejection
 from services.ingest.domain.moments import known
 from services.ingest.domain.plan import Departure, Plan
+from services.ingest.domain.proof import TOKEN, Proof, nothing_verifies
 from services.ingest.domain.sources import Source
 from services.ingest.errors import TooManyCalls
 from services.ingest.service.counts import Counts
@@ -103,7 +104,9 @@ class Ingest:
         rejected: Log,
         clock: Clock,
         fresh_id: Callable[[], str],
+        subject: Callable[[object], str] = nothing_verifies,
     ) -> None:
+        """`subject` gives the user id that a user token is of, or raises Unauthorized."""
         self.limit = settings.unpacked_limit
         self.registry = registry
         self.counts = counts
@@ -111,6 +114,7 @@ class Ingest:
         self.rejected = rejected
         self.clock = clock
         self.fresh_id = fresh_id
+        self.subject = subject
         self.shares = Shares(settings.kafka.waiting_limit)
 
     def take(self, sending: Sending) -> Taken:
@@ -127,11 +131,17 @@ class Ingest:
         request = opened(sending, snapshot, now, self.limit)
         self._admit(request, now)
 
-        arrival = _arrival(sending, request, now, snapshot.plan)
-        verdicts = [
-            judge(each, arrival, self.fresh_id) if isinstance(each, Raw) else _unusable(each, place, request, arrival)
-            for place, each in enumerate(request.parcel.batch)
-        ]
+        arrival = self._arrival(sending, request, now, snapshot.plan)
+        try:
+            verdicts = [
+                judge(each, arrival, self.fresh_id)
+                if isinstance(each, Raw)
+                else _unusable(each, place, request, arrival)
+                for place, each in enumerate(request.parcel.batch)
+            ]
+        except Unavailable:  # keys that verify user tokens have not been read yet
+            self.counts.quotas.give_back(request.source, len(request.parcel.batch), now.date())
+            raise
 
         accepted = [verdict for verdict in verdicts if isinstance(verdict, Accepted)]
         records = [(each.key, encode(each.touchpoint)) for each in accepted]
@@ -144,6 +154,23 @@ class Ingest:
             departures=[each.departure for each in verdicts if each.departure is not None],
             cut=sum([each.cut for each in accepted]),
             size=_size(records) + _size([each.record for each in refusals]),
+        )
+
+    def _arrival(self, sending: Sending, request: Opened, now: datetime, plan: Plan) -> Arrival:
+        parcel = request.parcel
+        context = common(parcel.context)
+        token = context.pop(TOKEN, None)
+        return Arrival(
+            source=request.source,
+            received_at=now,
+            plan=plan,
+            call=sending.call,
+            sent_at=known(parcel.sent_at),
+            user_agent=sending.user_agent,
+            traceparent=sending.traceparent,
+            context=context,
+            integrations=common(parcel.integrations),
+            proof=Proof(token=sending.user_token if token is None else token, subject=self.subject),
         )
 
     def _admit(self, request: Opened, now: datetime) -> None:
@@ -214,21 +241,6 @@ class Ingest:
 
 def _size(records: Sequence[Record]) -> int:
     return sum([len(key) + len(value) for key, value in records])
-
-
-def _arrival(sending: Sending, request: Opened, now: datetime, plan: Plan) -> Arrival:
-    parcel = request.parcel
-    return Arrival(
-        source=request.source,
-        received_at=now,
-        plan=plan,
-        call=sending.call,
-        sent_at=known(parcel.sent_at),
-        user_agent=sending.user_agent,
-        traceparent=sending.traceparent,
-        context=common(parcel.context),
-        integrations=common(parcel.integrations),
-    )
 
 
 def _unusable(reasons: tuple[Reason, ...], place: int, request: Opened, arrival: Arrival) -> Refused:

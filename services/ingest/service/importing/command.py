@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aiokafka.errors import KafkaError
+from msgspec.structs import replace
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -119,7 +120,8 @@ async def _known(settings: Settings, database: Database, health: Health, name: s
     if source is None:
         known = ", ".join(sorted(registry.current.sources)) or "none yet"
         raise NotImported(f"there is no source {name!r} (there is {known}): make it with PUT /v1/sources/{name}")
-    return source, registry.current.plan
+    # No file brings user tokens along: whoever has the service's settings vouches for what is in it.
+    return replace(source, identity_proof="none"), registry.current.plan
 
 
 @dataclass
