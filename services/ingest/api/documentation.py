@@ -13,6 +13,7 @@ from services.ingest.api.tracking import BATCH_PATHS, CALLS
 from services.ingest.domain.bodies import Parcel
 from services.ingest.domain.calls import Sent, When
 from services.ingest.domain.plan import UNNAMED
+from services.ingest.domain.proof import HEADER
 from shared.events import CallType
 
 Json = dict[str, Any]
@@ -44,7 +45,7 @@ EXAMPLES: dict[str, Json] = {
     "page": {"anonymousId": "a-3", "name": "Home", "properties": {"path": "/"}},
     "screen": {"anonymousId": "a-3", "name": "Basket"},
     "group": {"userId": "u-17", "groupId": "g-1", "traits": {"name": "Example Ltd"}},
-    "alias": {"previousId": "old-17", "userId": "u-17"},
+    "alias": {"previousId": "a-3", "anonymousId": "a-3", "userId": "u-17"},
 }
 EVENT: Json = {
     "specversion": "1.0",
@@ -133,6 +134,7 @@ def _operation(name: str, call: str, schema: str, example: Json) -> Json:
         "summary": f"Send {'calls of any kind' if call == 'batch' else f'one {call} call'}",
         "tags": ["tracking"],
         "security": [{key: []} for key in _KEYS],
+        "parameters": [_PROOF],
         "requestBody": {"required": True, "content": {"application/json": body}},
         "responses": {status: _answer(status, meaning) for status, meaning in ANSWERS.items()},
     }
@@ -153,6 +155,7 @@ def _events() -> Json:
         "summary": "Send CloudEvents, one or many",
         "tags": ["tracking"],
         "security": [{key: []} for key in _KEYS],
+        "parameters": [_PROOF],
         "requestBody": {"required": True, "description": description, "content": content},
         "responses": {status: _answer(status, meaning) for status, meaning in ANSWERS.items()},
     }
@@ -194,6 +197,13 @@ _KEYS = {
     "basic": {"type": "http", "scheme": "basic", "description": "The write key, or the secret key, as user name."},
     "bearer": {"type": "http", "scheme": "bearer", "description": "Either key."},
     "query": {"type": "apiKey", "in": "query", "name": "writeKey", "description": "The write key."},
+}
+_PROOF: Json = {
+    "name": HEADER,
+    "in": "header",
+    "description": "A user token, where the source asks for proof of who somebody is; or `context.userToken`, of a call "
+    "or of its batch.",
+    "schema": {"type": "string"},
 }
 _SUCCESS = {"type": "object", "required": ["success"], "properties": {"success": {"const": True}}}
 _ERROR = {
