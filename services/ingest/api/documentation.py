@@ -201,8 +201,8 @@ _KEYS = {
 _PROOF: Json = {
     "name": HEADER,
     "in": "header",
-    "description": "A user token, where the source asks for proof of who somebody is; or `context.userToken`, of a call "
-    "or of its batch.",
+    "description": "A user token, where the source asks for proof of who somebody is; it may come as "
+    "`context.userToken` of a call or of its batch, too.",
     "schema": {"type": "string"},
 }
 _SUCCESS = {"type": "object", "required": ["success"], "properties": {"success": {"const": True}}}
