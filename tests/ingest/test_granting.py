@@ -81,8 +81,8 @@ async def test_a_public_key_joins_no_users(door: Door, name: str) -> None:
 async def test_a_public_key_names_nobody_by_ids_of_other_systems(door: Door, name: str) -> None:
     key = await public_key(door, name)
     crm = {"externalIds": [{"type": "crm_id", "id": "victim"}]}
-    backdated = identify("attacker", context=crm, timestamp=LONG_AGO, id="1")
-    visitor = page(anonymous="attacker", context=crm, timestamp=LONG_AGO, id="2")
+    backdated = identify("attacker", context=crm, timestamp=LONG_AGO)
+    visitor = page(anonymous="attacker", context=crm, timestamp=LONG_AGO)
     answer = await posted(door, key, backdated, visitor)
     assert answer.status_code == 400
     assert {each["path"] for each in answer.json()["details"]} == {
