@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 
 import msgspec
+from msgspec import Raw
 
 from services.ingest.domain.grants import states_identity
 from shared.errors import Unauthorized
@@ -28,8 +29,6 @@ MISSING = (
 )
 
 NOT_PROVEN = "identity_not_proven"
-
-_WRITTEN = re.compile(rb'(userToken(?:"\s*:\s*"|%22(?:%20|\+)*%3A(?:%20|\+)*%22|=))[^"%&\s\\]+')
 
 
 def nothing_verifies(token: object) -> str:
@@ -80,6 +79,38 @@ def unproven(call: Call, own: object, proof: Proof) -> tuple[Reason, ...]:
     return ()
 
 
+# --- what is kept of rejected events ---------------------------------------------------------------------------------
+
+_WRITTEN = re.compile(rb'(userToken(?:"\s*:\s*"|%22(?:%20|\+)*%3A(?:%20|\+)*%22|=))[^"%&\s\\]+')
+"""A token where it can't be told what it stands in: in broken JSON, or in the address of an image."""
+
+_fields = msgspec.json.Decoder(dict[str, Raw])
+
+
 def without_tokens(body: bytes) -> bytes:
-    """`body`, a call or an address as it was received, readable or not, with nothing where a token was."""
-    return _WRITTEN.sub(rb"\1", body) if b"userToken" in body else body
+    """`body`, as it was received and whatever it is, without the token in it.
+
+    Of a call, or an event that holds one, only what stands in its `context` is one; what cannot be read, and a batch
+    that was refused as a whole, lose whatever looks like one.
+    """
+    try:
+        fields = _fields.decode(body)
+    except (ValueError, RecursionError):
+        return _WRITTEN.sub(rb"\1", body)
+    if "batch" in fields:
+        return _WRITTEN.sub(rb"\1", body)
+    kept = {name: _kept(name, raw) for name, raw in fields.items()}
+    return body if kept == fields else msgspec.json.encode(kept)
+
+
+def _kept(name: str, raw: Raw) -> Raw:
+    """A field of a call, or of an event, without the token in it."""
+    if name == "data":
+        return Raw(without_tokens(bytes(raw)))
+    if name != "context":
+        return raw
+    try:
+        context = _fields.decode(raw)
+    except (ValueError, RecursionError):
+        return Raw(_WRITTEN.sub(rb"\1", bytes(raw)))
+    return raw if context.pop(TOKEN, None) is None else Raw(msgspec.json.encode(context))

@@ -13,7 +13,7 @@ from services.ingest.domain.grants import USUAL, Grant
 from shared.events import Trust
 from shared.scopes import Scope, opens
 
-Proof = Literal["none", "required"]
+IdentityProof = Literal["none", "required"]
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,7 +36,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     unplanned: Literal["allow", "enforce"] = "allow"
     trust: Trust = "client"
     may: frozenset[Grant] = USUAL["client"]
-    identity_proof: Proof = "none"
+    identity_proof: IdentityProof = "none"
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,7 +68,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
     trust: Trust | None = None
     may: frozenset[Grant] | None = None
-    identity_proof: Proof | None = None
+    identity_proof: IdentityProof | None = None
 
     def of(self, source: Source, before: Source | None) -> Source:
         """`source` with this standing, where it had that of `before`."""

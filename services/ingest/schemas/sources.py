@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, Field
 
 from services.ingest.domain.grants import Grant
 from services.ingest.domain.origins import normal
-from services.ingest.domain.sources import Proof
+from services.ingest.domain.sources import IdentityProof
 from services.ingest.schemas import Body
 from shared.events import Trust
 from shared.scopes import Scope
@@ -74,7 +74,7 @@ class SourceBody(Limits):
         "`consent`, `orders` and `feedback` for a `client`.",
         examples=[["identify", "consent", "orders", "feedback"]],
     )
-    identity_proof: Proof | None = Field(
+    identity_proof: IdentityProof | None = Field(
         default=None,
         description="`required` rejects what is said of who somebody is without a user token of theirs.",
         examples=["none"],
@@ -85,7 +85,7 @@ class SourceAnswer(Limits):
     name: str
     trust: Trust
     may: list[Grant]
-    identity_proof: Proof
+    identity_proof: IdentityProof
     made_at: str
     calls_today: int = Field(description="Calls taken today (UTC), up to a second ago.")
 
