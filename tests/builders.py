@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from shared.clock import rfc3339
-from shared.events import Call, CallType, Touchpoint
+from shared.events import Call, CallType, Touchpoint, Trust
 from shared.identifiers import Identifier
 
 START = datetime(2026, 3, 1, 10, 0, tzinfo=UTC)
@@ -48,6 +48,7 @@ def touchpoint(
     received_at: datetime | None = None,
     id: str | None = None,
     source: str = "web",
+    trust: Trust = "server",
     channel: str = "web",
     traits: Mapping[str, Any] | None = None,
     properties: Mapping[str, Any] | None = None,
@@ -59,7 +60,7 @@ def touchpoint(
         anonymous = "a-1"
     content = (kind, name, user, anonymous, previous, at, source, channel, traits, properties, context, external_ids)
     return Touchpoint(
-        id=id or message_id(*content, *(() if group is None else (group,))),
+        id=id or message_id(*content, *(() if group is None else (group,)), *(() if trust == "server" else (trust,))),
         source=source,
         time=at,
         subject=user or anonymous,
@@ -74,6 +75,7 @@ def touchpoint(
             channel=channel,
             traits=dict(traits or {}),
             external_ids=external_ids,
+            trust=trust,
             properties=_raw(properties),
             context=_raw(context),
         ),

@@ -49,17 +49,22 @@ FRAGMENT = Table(
 )
 
 # What is known of an identifier (domain/graph.py, Standing), and what was decided from it: its profile, and the version
-# of that profile from which on it shows there.
+# of that profile from which on it shows there. `..._rank`, `..._at`, `..._happened_at` and `..._id` are the place of a
+# statement (domain/precedence.py), here and in `edge`; no `happened_at`: the event time is the time that counts.
 IDENTIFIER = Table(
     "identifier",
     METADATA,
     Column("kind", _TEXT, primary_key=True),
     Column("value", _TEXT, primary_key=True),
+    Column("seen_rank", SmallInteger, nullable=False, server_default=text("0")),
     Column("seen_at", _TIME),
+    Column("seen_happened_at", _TIME),
     Column("seen_id", _TEXT),
     Column("owner_kind", _TEXT),
     Column("owner_value", _TEXT),
+    Column("claimed_rank", SmallInteger, nullable=False, server_default=text("0")),
     Column("claimed_at", _TIME),
+    Column("claimed_happened_at", _TIME),
     Column("claimed_id", _TEXT),
     Column("profile_id", Uuid),
     Column("joined", BigInteger, nullable=False, server_default=text("0")),
@@ -70,14 +75,16 @@ IDENTIFIER = Table(
         "owner_kind",
         "owner_value",
         "kind",
+        "claimed_rank",
         "claimed_at",
+        "claimed_happened_at",
         "claimed_id",
         "value",
         postgresql_where=text("owner_value IS NOT NULL"),
     ),
 )
 
-# The evidence: every login, claim and alias with its first moment, those that lost included.
+# The evidence: every login, claim and alias where it was first made, those that lost included.
 EDGE = Table(
     "edge",
     METADATA,
@@ -86,7 +93,9 @@ EDGE = Table(
     Column("owner_kind", _TEXT, primary_key=True),
     Column("owner_value", _TEXT, primary_key=True),
     Column("kind", _TEXT, primary_key=True),
+    Column("rank", SmallInteger, nullable=False, server_default=text("0")),
     Column("at", _TIME, nullable=False),
+    Column("happened_at", _TIME),
     Column("touchpoint_id", _TEXT, nullable=False),
     Index("edge_by_owner", "owner_kind", "owner_value", "member_kind", "member_value"),
 )
@@ -208,6 +217,7 @@ TIMELINE = Table(
     Column("identifiers", JSON, nullable=False),
     Column("traits", JSON),
     Column("generation", Integer, nullable=False, server_default=text("0")),
+    Column("trust", _TEXT, nullable=False, server_default=text("'server'")),
     Index(
         "timeline_by_name",
         "kind",

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from services.profile.domain.fragment import Fragment, absorbed
 from services.profile.domain.graph import Limits
 from services.profile.domain.identity import Edge, Owned, owned, said
+from services.profile.domain.precedence import Precedence
 from services.profile.domain.rulings import Ruling, oriented
-from services.profile.domain.when import When
-from shared.events import Touchpoint
+from shared.events import Touchpoint, Trust
 from shared.identifiers import Identifier
 from tests import builders
 from tests.builders import after
@@ -31,7 +31,7 @@ def _owned(life: Iterable[Touchpoint]) -> list[Owned]:
     return [owned(each) for each in life]
 
 
-def stated(life: Iterable[Touchpoint]) -> dict[Edge, When]:
+def stated(life: Iterable[Touchpoint]) -> dict[Edge, Precedence]:
     """All that `life` states about identifiers."""
     return said(_owned(life))
 
@@ -79,12 +79,19 @@ Kind = Literal["page", "identify", "alias", "order", "refund", "consent"]
 
 @st.composite
 def touchpoints(draw: st.DrawFn, number: int) -> Touchpoint:
-    """Any touchpoint of the small world, the `number`th. Few moments, so that they often tie."""
+    """Any touchpoint of the small world, the `number`th, of a server or of a client. Few moments, so that they often
+    tie; and some arrive late.
+    """
     kind: Kind = draw(st.sampled_from(("page", "identify", "identify", "alias", "order", "refund", "consent")))
     user = draw(st.none() | st.sampled_from(USERS))
     anonymous = draw(st.sampled_from(VISITORS)) if user is None else draw(st.none() | st.sampled_from(VISITORS))
-    who: dict[str, Any] = {"user": user, "anonymous": anonymous, "channel": draw(st.sampled_from(("web", "store")))}
     id, minutes = f"m-{number}", draw(st.integers(0, 5)) * 600
+    who: dict[str, Any] = {
+        "user": user,
+        "anonymous": anonymous,
+        "channel": draw(st.sampled_from(("web", "store"))),
+        **draw(senders(minutes)),
+    }
     if kind == "alias":
         previous = draw(st.sampled_from((*USERS, *VISITORS)))
         return touchpoint(id, minutes, kind="alias", previous=previous, **who)
@@ -103,6 +110,13 @@ def touchpoints(draw: st.DrawFn, number: int) -> Touchpoint:
 
 
 @st.composite
+def senders(draw: st.DrawFn, minutes: float) -> dict[str, Any]:
+    """Who sends what happened at `minutes`, and how late."""
+    trust: Trust = draw(st.sampled_from(("server", "client")))
+    return {"trust": trust, "received_at": after(minutes + draw(st.sampled_from((-5, 0, 0, 600, 1800))))}
+
+
+@st.composite
 def lives(draw: st.DrawFn, longest: int = 24) -> list[Touchpoint]:
     """A set of touchpoints, each with its own id."""
     return [draw(touchpoints(number)) for number in range(draw(st.integers(1, longest)))]
@@ -111,18 +125,22 @@ def lives(draw: st.DrawFn, longest: int = 24) -> list[Touchpoint]:
 @st.composite
 def crowds(draw: st.DrawFn, longest: int = 12) -> list[Touchpoint]:
     """Three people around two devices and an email, so that everything has several who claim it."""
-    return [
-        identify(
-            f"m-{number}",
-            draw(st.integers(0, 5)) * 600,
-            user=draw(st.sampled_from(USERS[:3])),
-            anonymous=draw(st.sampled_from(VISITORS[:2])),
-            traits={"email": draw(st.none() | st.just(EMAILS[0]))},
-        )
-        if draw(st.integers(0, 5))
-        else alias(f"m-{number}", draw(st.integers(0, 5)) * 600, *draw(st.permutations(USERS[:3]))[:2])
-        for number in range(draw(st.integers(3, longest)))
-    ]
+    return [draw(_in_a_crowd(number)) for number in range(draw(st.integers(3, longest)))]
+
+
+@st.composite
+def _in_a_crowd(draw: st.DrawFn, number: int) -> Touchpoint:
+    id, minutes, says_more = f"m-{number}", draw(st.integers(0, 5)) * 600, draw(st.integers(0, 5))
+    if not says_more:
+        return alias(id, minutes, *draw(st.permutations(USERS[:3]))[:2])
+    return identify(
+        id,
+        minutes,
+        user=draw(st.sampled_from(USERS[:3])),
+        anonymous=draw(st.sampled_from(VISITORS[:2])),
+        traits={"email": draw(st.none() | st.just(EMAILS[0]))},
+        **draw(senders(minutes)),
+    )
 
 
 CROWDED = (

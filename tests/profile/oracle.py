@@ -31,18 +31,18 @@ def ids(touchpoint: Touchpoint) -> list[Id]:
 
 def who_is_who(life: Iterable[Touchpoint], visitors: int, others: int, rulings: Iterable[Ruling] = ()) -> dict[Id, Id]:
     """Each identifier with the one that names its profile."""
-    life = sorted(life, key=lambda each: (each.at, each.id))
+    life = sorted(life, key=place)
     merges, splits = in_force(rulings)
     seen: dict[Id, Any] = {}
-    for each in life:
+    for each in sorted(life, key=moment):
         for id in {owner(each)} | {id for id in ids(each) if not blocked(id[1]) and not blocked(owner(each)[1])}:
-            seen.setdefault(id, (each.at, each.id, id))
+            seen.setdefault(id, (*moment(each), id))
     name = _people(life, seen, merges, splits)
 
     claims: dict[Id, list[Any]] = {}
     for each in life:
         for id in claimed(each):
-            claims.setdefault(id, []).append((each.at, each.id, owner(each), id))
+            claims.setdefault(id, []).append((*place(each), owner(each), id))
     for wanted, limit in ((lambda id: id[0] == "anonymous_id", visitors), (lambda id: id[0] in ADDRESSES, others)):
         mine = [id for id in {*seen, *claims} if wanted(id) and (id in seen or id[0] in ADDRESSES)]
         roomy = _roomy([claims[id][0] for id in mine if id in claims], name, limit)
@@ -59,6 +59,17 @@ def who_is_who(life: Iterable[Touchpoint], visitors: int, others: int, rulings: 
             if id not in name and id[0] == "anonymous_id":
                 name[id] = id
     return name
+
+
+def moment(touchpoint: Touchpoint) -> Any:
+    """When it counts: what a client says not before it was received."""
+    at, received_at = touchpoint.at, touchpoint.data.received_at
+    return (max(at, received_at) if touchpoint.data.trust == "client" else at), at, touchpoint.id
+
+
+def place(touchpoint: Touchpoint) -> Any:
+    """What all servers say comes before all that clients say."""
+    return touchpoint.data.trust == "client", *moment(touchpoint)
 
 
 ADDRESSES = ("email", "phone", "crm")
@@ -83,9 +94,15 @@ def _people(life: list[Touchpoint], seen: dict[Id, Any], merges: Any, splits: An
     said: list[Any] = []
     for each in (each for each in life if each.data.type == "alias" and owner(each)[0] == "user_id"):
         pair = {owner(each), ("user_id", str(each.data.previous_id))}
-        if not any(blocked(value) for _, value in pair):
-            said.append(((each.at, each.id), pair))
-    said += [(when, {member, into}) for member in merges for when, into in merges[member] if member[0] == "user_id"]
+        first_login = each.data.trust == "client" and each.data.previous_id == each.data.anonymous_id
+        if not first_login and not any(blocked(value) for _, value in pair):
+            said.append((place(each), pair))
+    said += [
+        ((False, when[0], when[0], when[1]), {member, into})
+        for member in merges
+        for when, into in merges[member]
+        if member[0] == "user_id"
+    ]
     for _, pair in sorted(said, key=lambda each: each[0]):
         one = set().union(*(person for person in people if person & pair))
         if pair <= seen.keys() and not any(one >= {*split} for split in splits):
@@ -104,7 +121,7 @@ def _roomy(firsts: list[Any], name: dict[Id, Id], limit: int) -> set[Id]:
 
 def _owners(claims: list[Any]) -> list[tuple[Id, bool]]:
     """Those who claim it, the first to do so marked."""
-    whose = list(dict.fromkeys(each[2] for each in sorted(claims)))
+    whose = list(dict.fromkeys(each[-2] for each in sorted(claims)))
     return [(each, number == 0) for number, each in enumerate(whose)]
 
 

@@ -28,7 +28,8 @@ from tests.waiting import until
 
 FACTS = {
     "fragment": "kind, value, state::text",
-    "identifier": "kind, value, seen_at, seen_id, owner_kind, owner_value, claimed_at, claimed_id, profile_id",
+    "identifier": "kind, value, seen_rank, seen_at, seen_happened_at, seen_id, owner_kind, owner_value, "
+    "claimed_rank, claimed_at, claimed_happened_at, claimed_id, profile_id",
     "edge": "*",
     "timeline": "kind, value, at, touchpoint_id, source, received_at, type, name, channel, properties::text,"
     " identifiers::text, traits::text",

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from services.profile.domain.fragment import EMPTY, Fragment, fold, fragment
 from services.profile.domain.graph import Standing
+from services.profile.domain.precedence import Precedence
 from services.profile.domain.view import view
-from services.profile.domain.when import When
 from shared.clock import rfc3339
 from shared.events import Touchpoint, View
 from shared.identifiers import Identifier
@@ -30,7 +30,7 @@ def folded(*life: Touchpoint) -> Fragment:
 
 
 def shown(known: Fragment) -> View:
-    member = Standing(Identifier("user_id", "u"), seen=When(after(0), "m"))
+    member = Standing(Identifier("user_id", "u"), seen=Precedence(0, after(0), after(0), "m"))
     return view("p", 1, [member], known, None)
 
 

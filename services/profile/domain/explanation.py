@@ -9,8 +9,8 @@ import msgspec
 from services.profile.domain.graph import CLAIMS, Assignment, Claim, Limits, claimed
 from services.profile.domain.identity import Edge, Statements, profile_id
 from services.profile.domain.linking import Places
+from services.profile.domain.precedence import Precedence
 from services.profile.domain.rulings import Ruling
-from services.profile.domain.when import When
 from shared.clock import rfc3339
 from shared.identifiers import ANONYMOUS, USER, Identifier
 
@@ -56,7 +56,7 @@ class Explanation:
         when = self._when(edge)
         return Why(edge.kind, _WORDS[edge.kind].format(edge=edge, at=rfc3339(when.at)), when.touchpoint_id)
 
-    def _when(self, edge: Edge) -> When:
+    def _when(self, edge: Edge) -> Precedence:
         claim = self.places[edge.member].standing.claim
         return self.statements[edge] if claim is None or claim.owner != edge.owner else claim.when
 

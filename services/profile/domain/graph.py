@@ -10,7 +10,8 @@
   claim would do it goes by its next claim that is allowed. What was merged goes there before any claim. Limits count
   what touchpoints first claimed, wherever rulings send it: a ruling moves what it names, and nobody in their place.
 
-"Earliest" is by event time, ties by touchpoint id, then by the identifiers themselves: nothing here knows of arrival.
+"Earliest" is by trust, then by time (domain/precedence.py), then by the identifiers themselves. So no limit ever keeps
+out what servers claim for what clients do, and nothing here knows of the order of arrival.
 """
 
 from __future__ import annotations
@@ -23,16 +24,17 @@ from heapq import heappop, heappush
 import msgspec
 
 from services.profile.domain.identity import NAMED, Edge, Statements
-from services.profile.domain.people import Join, People
+from services.profile.domain.people import Age, Join, People
+from services.profile.domain.precedence import Precedence, sighted
 from services.profile.domain.rulings import NONE, Holding, Ruling
-from services.profile.domain.when import When, earliest
+from shared.events import Trust
 from shared.identifiers import ANONYMOUS, USER, Identifier
 
 
 class Claim(msgspec.Struct, frozen=True, order=True):
     """The earliest statement of whose an identifier is. Ordered: the least one wins."""
 
-    when: When
+    when: Precedence
     owner: Identifier
 
 
@@ -40,21 +42,26 @@ class Standing(msgspec.Struct, frozen=True):
     """Everything that was stated about one identifier, in short: when it was itself first seen, and whose it is."""
 
     identifier: Identifier
-    seen: When | None = None
+    seen: Precedence | None = None
     claim: Claim | None = None
 
     @property
     def since(self) -> datetime:
         """When it was first heard of."""
-        first = earliest(self.seen, None if self.claim is None else self.claim.when)
-        assert first is not None  # noqa: S101 - a standing is made from at least one statement
-        return first.at
+        claimed = None if self.claim is None else self.claim.when
+        return min(said.at for said in (self.seen, claimed) if said is not None)
 
     @property
-    def age(self) -> tuple[When, Identifier]:
+    def trust(self) -> Trust:
+        """That of the most trusted who say so: of what is claimed, who says whose it is; else, who saw it."""
+        said = self.seen if self.claim is None else self.claim.when
+        return "server" if said is None else said.trust
+
+    @property
+    def age(self) -> Age:
         """Orders identifiers that were seen, the first seen first."""
         assert self.seen is not None  # noqa: S101 - asked only of those that were
-        return self.seen, self.identifier
+        return self.seen.time, self.identifier
 
 
 Standings = Mapping[Identifier, Standing]
@@ -70,7 +77,7 @@ def standings(statements: Statements) -> dict[Identifier, Standing]:
     return found
 
 
-def _sides(edge: Edge, when: When) -> tuple[Standing, ...]:
+def _sides(edge: Edge, when: Precedence) -> tuple[Standing, ...]:
     """What a statement says about each of its ends. An alias says nothing of either: it is kept as an edge."""
     match edge.kind:
         case "seen":
@@ -84,7 +91,7 @@ def _sides(edge: Edge, when: When) -> tuple[Standing, ...]:
 def fold(one: Standing, other: Standing) -> Standing:
     """Both standings of one identifier as one. Commutative, associative, idempotent."""
     claims = [standing.claim for standing in (one, other) if standing.claim is not None]
-    return Standing(one.identifier, earliest(one.seen, other.seen), min(claims, default=None))
+    return Standing(one.identifier, sighted(one.seen, other.seen), min(claims, default=None))
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -135,7 +142,7 @@ def _joins(evidence: Statements, limits: Limits, rulings: Holding) -> Iterable[J
             yield Join(when, edge)
     for merge in rulings.merges:
         if merge.member.kind == USER:
-            yield Join(merge.when, merge.edge)
+            yield Join(merge.precedence, merge.edge)
 
 
 # --- visitors and addresses ------------------------------------------------------------------------------------------

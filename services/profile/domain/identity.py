@@ -1,6 +1,6 @@
 """What touchpoints state about identifiers.
 
-Each statement is an `Edge` from a member to its owner, and of each the first moment is kept:
+Each statement is an `Edge` from a member to its owner, and of each the first is kept (domain/precedence.py):
 
 - seen: this user id, or this anonymous id, was itself there;
 - login: this anonymous id was used by this user;
@@ -21,7 +21,7 @@ from uuid import UUID, uuid5
 
 import msgspec
 
-from services.profile.domain.when import When
+from services.profile.domain.precedence import Precedence, precedence, sighted
 from shared.events import Call, Touchpoint
 from shared.identifiers import ANONYMOUS, EMAIL, PHONE, PROFILE, USER, Identifier, links_nothing, names_nobody, normal
 
@@ -55,8 +55,8 @@ class Edge(msgspec.Struct, frozen=True, order=True, cache_hash=True):
     owner: Identifier
 
 
-Statements = Mapping[Edge, When]
-"""Each statement with the first moment it was made."""
+Statements = Mapping[Edge, Precedence]
+"""Each statement with the first place in the order of precedence that it was made at."""
 
 
 class Owned(msgspec.Struct, frozen=True):
@@ -81,15 +81,20 @@ def owned(touchpoint: Touchpoint, unlinked: frozenset[Identifier] = frozenset())
     return Owned(touchpoint, touchpoint.owner, ids, blocked, unlinked)
 
 
-def said(batch: Iterable[Owned]) -> dict[Edge, When]:
-    """All statements in `batch`, each with its first moment."""
-    first: dict[Edge, When] = {}
+def said(batch: Iterable[Owned]) -> dict[Edge, Precedence]:
+    """All statements in `batch`, each with its first place."""
+    first: dict[Edge, Precedence] = {}
     for each in batch:
-        when = When(each.touchpoint.at, each.touchpoint.id)
+        when = precedence(each.touchpoint)
         for edge in _edges(each):
-            if edge not in first or when < first[edge]:
-                first[edge] = when
+            before = first.get(edge)
+            first[edge] = when if before is None else _first(edge, before, when)
     return first
+
+
+def _first(edge: Edge, one: Precedence, other: Precedence) -> Precedence:
+    """The same statement, made at two places."""
+    return sighted(one, other) or one if edge.kind == "seen" else min(one, other)
 
 
 def _edges(said: Owned) -> Iterator[Edge]:
@@ -114,11 +119,15 @@ def _logins(said: Owned) -> Iterator[Edge]:
 
 
 def _aliases(call: Call, user: Identifier) -> Iterator[Edge]:
-    """`previous_id` may be a user's or a visitor's: nobody says which, so both are stated, and what was seen counts."""
+    """`previous_id` may be a user's or a visitor's: nobody says which, so both are stated, and what was seen counts.
+
+    But a client that names its own visitor is an SDK at somebody's first login: that says nothing of two users.
+    """
     previous = call.previous_id
     if call.type != "alias" or previous is None or names_nobody(previous) or previous == user.value:
         return
-    yield Edge("alias", Identifier(USER, previous), user)
+    if call.trust == "server" or previous != call.anonymous_id:
+        yield Edge("alias", Identifier(USER, previous), user)
     yield Edge("login", Identifier(ANONYMOUS, previous), user)
 
 

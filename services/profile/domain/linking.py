@@ -8,8 +8,8 @@ import msgspec
 
 from services.profile.domain.graph import Assignment, Claim, Limits, Standing, resolve
 from services.profile.domain.identity import NAMED, Edge, Statements, profile_id
+from services.profile.domain.precedence import Precedence, sighted
 from services.profile.domain.rulings import Holding
-from services.profile.domain.when import When
 from shared.identifiers import Identifier
 
 
@@ -54,14 +54,14 @@ def sift(statements: Statements, known: Places) -> Heard:
     return Heard(news, evidence)
 
 
-def _is_news(edge: Edge, when: When, known: Places) -> bool:
+def _is_news(edge: Edge, when: Precedence, known: Places) -> bool:
     if edge.kind == "alias":
         return not _together(edge, known)
     if edge.member not in known:
         return True
     standing = known[edge.member].standing
     if edge.kind == "seen":
-        return standing.seen is None or when < standing.seen
+        return standing.seen is None or sighted(standing.seen, when) != standing.seen
     return standing.claim is None or Claim(when, edge.owner) < standing.claim
 
 

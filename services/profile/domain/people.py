@@ -7,18 +7,18 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from services.profile.domain.identity import Edge
+from services.profile.domain.precedence import Precedence, Time
 from services.profile.domain.rulings import Ruling, Splits, first
-from services.profile.domain.when import When
 from shared.identifiers import Identifier
 
-Age = tuple[When, Identifier]
+Age = tuple[Time, Identifier]
 """Orders users, the first seen first."""
 
 
 class Join(msgspec.Struct, frozen=True, order=True):
-    """That two users are one person, by an alias or a merge. Ordered by when it was said: the first one joins first."""
+    """That two users are one person, by an alias or a merge. Ordered as statements are: the first one joins first."""
 
-    when: When
+    when: Precedence
     edge: Edge
 
 

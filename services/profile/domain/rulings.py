@@ -17,6 +17,7 @@ from typing import Literal
 import msgspec
 
 from services.profile.domain.identity import Edge
+from services.profile.domain.precedence import Precedence
 from services.profile.domain.when import When
 from shared.identifiers import ANONYMOUS, USER, Identifier
 
@@ -35,6 +36,11 @@ class Ruling(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def when(self) -> When:
         return When(self.at, self.id)
+
+    @property
+    def precedence(self) -> Precedence:
+        """Its place among statements: it is as trusted as a server's."""
+        return Precedence(0, self.at, self.at, self.id)
 
     @property
     def edge(self) -> Edge:

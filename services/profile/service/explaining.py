@@ -9,15 +9,15 @@ from services.profile.domain.explanation import Explanation, Why, superseded
 from services.profile.domain.graph import Limits, Standing
 from services.profile.domain.identity import Edge
 from services.profile.domain.linking import Component, Places
+from services.profile.domain.precedence import Precedence
 from services.profile.domain.rulings import Ruling, last
-from services.profile.domain.when import When
 from services.profile.errors import ProfileNotFound
 from services.profile.service.reading import found_profile
 from services.profile.store import components, evidence, identities, rulings
 from shared.db import Work
 from shared.identifiers import Identifier
 
-Said = Sequence[tuple[Edge, When]]
+Said = Sequence[tuple[Edge, Precedence]]
 
 Key = tuple[str, str, str, str, str]
 """Orders what is within a part of an explanation; not all of them need all five."""
@@ -45,7 +45,7 @@ class Statement(NamedTuple):
     """What touchpoints said, when first, and why it does not hold; None where it does."""
 
     edge: Edge
-    when: When
+    when: Precedence
     failure: Why | None
 
 
@@ -112,9 +112,9 @@ def _explanation(component: Component, beside: Places, said: Said, limits: Limit
 
 def _page(
     members: Sequence[Standing], said: Said, ruled: Sequence[Ruling], after: Place, limit: int
-) -> Sequence[tuple[Place, Standing | tuple[Edge, When] | Ruling]]:
+) -> Sequence[tuple[Place, Standing | tuple[Edge, Precedence] | Ruling]]:
     """The next `limit` of everything, in the order of their places."""
-    every: list[tuple[Place, Standing | tuple[Edge, When] | Ruling]] = [
+    every: list[tuple[Place, Standing | tuple[Edge, Precedence] | Ruling]] = [
         *((_place(IDENTIFIERS, each.identifier.kind, each.identifier.value), each) for each in members),
         *((_place(STATEMENTS, *evidence.place(edge)), (edge, when)) for edge, when in said),
         *((_place(RULINGS, each.at.isoformat(timespec="microseconds"), each.id), each) for each in ruled),
@@ -127,7 +127,7 @@ def _place(part: int, *key: str) -> Place:
 
 
 def _row(
-    each: Standing | tuple[Edge, When] | Ruling, explanation: Explanation, ruled: Sequence[Ruling]
+    each: Standing | tuple[Edge, Precedence] | Ruling, explanation: Explanation, ruled: Sequence[Ruling]
 ) -> Member | Statement | Ruled:
     match each:
         case Standing():

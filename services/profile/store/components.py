@@ -9,10 +9,10 @@ from sqlalchemy import text
 from services.profile.domain.graph import CLAIMS, Limits
 from services.profile.domain.identity import NAMED, Edge
 from services.profile.domain.linking import Component
+from services.profile.domain.precedence import Precedence
 from services.profile.domain.rulings import Ruling, holding
-from services.profile.domain.when import When
 from services.profile.store import rulings
-from services.profile.store.identities import Places, edge_of, keys, placed
+from services.profile.store.identities import Places, edge_of, keys, place_of, placed
 from shared.db import Work
 from shared.identifiers import USER, Identifier
 
@@ -41,7 +41,8 @@ ALIASES = text("""
     JOIN edge ON edge.member_kind = 'user_id' AND edge.member_value = wanted.value
     WHERE edge.kind = 'alias'
 """)
-# The earliest claims on each owner of each kind: as many as a profile takes, however many there are.
+# The earliest claims on each owner of each kind: as many as a profile takes, however many there are. As
+# domain/precedence.py orders them; no event time stands for the latest there can be, so it comes last.
 CLAIMANTS = text("""
     SELECT earliest.*
     FROM unnest(CAST(:owner_kinds AS text[]), CAST(:owner_values AS text[])) AS owner (kind, value)
@@ -50,7 +51,7 @@ CLAIMANTS = text("""
         SELECT * FROM identifier
         WHERE identifier.owner_kind = owner.kind AND identifier.owner_value = owner.value
             AND identifier.kind = wanted.kind
-        ORDER BY claimed_at, claimed_id, value LIMIT wanted.most
+        ORDER BY claimed_rank, claimed_at, claimed_happened_at, claimed_id, value LIMIT wanted.most
     ) AS earliest
 """)
 # Of each the earliest claims: an id that everybody used has more than anybody looks at.
@@ -60,7 +61,7 @@ CLAIMED = text("""
     CROSS JOIN LATERAL (
         SELECT * FROM edge
         WHERE member_kind = wanted.kind AND member_value = wanted.value AND edge.kind IN ('login', 'claim')
-        ORDER BY at, touchpoint_id, owner_kind, owner_value LIMIT :most
+        ORDER BY rank, at, happened_at, touchpoint_id, owner_kind, owner_value LIMIT :most
     ) AS earliest
 """)
 
@@ -78,7 +79,7 @@ class _Walk:
         self.limits = limits
         self.found: Places = {}
         self.rulings: dict[str, Ruling] = {}
-        self.evidence: dict[Edge, When] = {}
+        self.evidence: dict[Edge, Precedence] = {}
         self.asked: set[Identifier] = set()
 
     async def component(self, seeds: Iterable[Identifier]) -> Component:
@@ -125,7 +126,7 @@ class _Walk:
         if not ruled:
             return []
         rows = await self.work.execute(CLAIMED, {**keys(ruled), "most": CLAIMS})
-        claims = {edge_of(row): When(row.at, row.touchpoint_id) for row in rows}
+        claims = {edge_of(row): place_of(row) for row in rows}
         self.evidence |= claims
         return list(claims)
 
@@ -133,4 +134,4 @@ class _Walk:
         users = sorted(key.value for key in self.found if key.kind == USER)
         if users:
             rows = await self.work.execute(ALIASES, {"values": users})
-            self.evidence |= {edge_of(row): When(row.at, row.touchpoint_id) for row in rows}
+            self.evidence |= {edge_of(row): place_of(row) for row in rows}

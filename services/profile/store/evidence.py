@@ -8,8 +8,8 @@ from typing import NamedTuple
 from sqlalchemy import text
 
 from services.profile.domain.identity import Edge
-from services.profile.domain.when import When
-from services.profile.store.identities import edge_of
+from services.profile.domain.precedence import Precedence
+from services.profile.store.identities import edge_of, place_of
 from shared.db import Work
 from shared.identifiers import Identifier
 
@@ -80,10 +80,10 @@ async def member(work: Work, profile_id: str) -> Identifier | None:
     return None if row is None else Identifier(*row)
 
 
-async def page(work: Work, profile_id: str, after: Place, limit: int) -> Sequence[tuple[Edge, When]]:
+async def page(work: Work, profile_id: str, after: Place, limit: int) -> Sequence[tuple[Edge, Precedence]]:
     """Statements about the identifiers of a profile, in the order of their keys, those after the place `after`."""
     rows = await work.execute(PAGE, {"profile_id": profile_id, "limit": limit, **after._asdict()})
-    return [(edge_of(row), When(row.at, row.touchpoint_id)) for row in rows]
+    return [(edge_of(row), place_of(row)) for row in rows]
 
 
 async def conflicts(work: Work, profile_id: str) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, text
@@ -10,7 +11,7 @@ from sqlalchemy import Row, text
 from services.profile.domain.graph import Claim, Standing, Standings, fold
 from services.profile.domain.identity import NAMED, Edge, Statements
 from services.profile.domain.linking import Placed
-from services.profile.domain.when import When
+from services.profile.domain.precedence import Precedence
 from shared.db import Work, aware
 from shared.identifiers import Identifier
 
@@ -20,11 +21,15 @@ FIND = text("""
     JOIN identifier USING (kind, value)
 """)
 BEGIN = text("""
-    INSERT INTO identifier (kind, value, seen_at, seen_id, owner_kind, owner_value, claimed_at, claimed_id)
+    INSERT INTO identifier
+        (kind, value, seen_rank, seen_at, seen_happened_at, seen_id, owner_kind, owner_value,
+         claimed_rank, claimed_at, claimed_happened_at, claimed_id)
     SELECT * FROM unnest(
-        CAST(:kinds AS text[]), CAST(:values AS text[]), CAST(:seen_ats AS timestamptz[]), CAST(:seen_ids AS text[]),
-        CAST(:owner_kinds AS text[]), CAST(:owner_values AS text[]),
-        CAST(:claimed_ats AS timestamptz[]), CAST(:claimed_ids AS text[])
+        CAST(:kinds AS text[]), CAST(:values AS text[]),
+        CAST(:seen_ranks AS smallint[]), CAST(:seen_ats AS timestamptz[]), CAST(:seen_happened_ats AS timestamptz[]),
+        CAST(:seen_ids AS text[]), CAST(:owner_kinds AS text[]), CAST(:owner_values AS text[]),
+        CAST(:claimed_ranks AS smallint[]), CAST(:claimed_ats AS timestamptz[]),
+        CAST(:claimed_happened_ats AS timestamptz[]), CAST(:claimed_ids AS text[])
     )
     ON CONFLICT DO NOTHING RETURNING kind, value
 """)
@@ -34,27 +39,41 @@ LOCK = text("""
     USING (kind, value) ORDER BY kind, value FOR NO KEY UPDATE OF identifier
 """)
 PUT = text("""
-    UPDATE identifier SET (seen_at, seen_id, owner_kind, owner_value, claimed_at, claimed_id)
-        = (new.seen_at, new.seen_id, new.owner_kind, new.owner_value, new.claimed_at, new.claimed_id)
+    UPDATE identifier SET
+        (seen_rank, seen_at, seen_happened_at, seen_id)
+            = (new.seen_rank, new.seen_at, new.seen_happened_at, new.seen_id),
+        (owner_kind, owner_value) = (new.owner_kind, new.owner_value),
+        (claimed_rank, claimed_at, claimed_happened_at, claimed_id)
+            = (new.claimed_rank, new.claimed_at, new.claimed_happened_at, new.claimed_id)
     FROM unnest(
-        CAST(:kinds AS text[]), CAST(:values AS text[]), CAST(:seen_ats AS timestamptz[]), CAST(:seen_ids AS text[]),
-        CAST(:owner_kinds AS text[]), CAST(:owner_values AS text[]),
-        CAST(:claimed_ats AS timestamptz[]), CAST(:claimed_ids AS text[])
-    ) AS new (kind, value, seen_at, seen_id, owner_kind, owner_value, claimed_at, claimed_id)
+        CAST(:kinds AS text[]), CAST(:values AS text[]),
+        CAST(:seen_ranks AS smallint[]), CAST(:seen_ats AS timestamptz[]), CAST(:seen_happened_ats AS timestamptz[]),
+        CAST(:seen_ids AS text[]), CAST(:owner_kinds AS text[]), CAST(:owner_values AS text[]),
+        CAST(:claimed_ranks AS smallint[]), CAST(:claimed_ats AS timestamptz[]),
+        CAST(:claimed_happened_ats AS timestamptz[]), CAST(:claimed_ids AS text[])
+    ) AS new
+        (kind, value, seen_rank, seen_at, seen_happened_at, seen_id, owner_kind, owner_value,
+         claimed_rank, claimed_at, claimed_happened_at, claimed_id)
     WHERE identifier.kind = new.kind AND identifier.value = new.value
 """)
-# The evidence keeps the first moment of each statement. Only what is new or earlier comes here, so this is rare.
-PUT_EDGES = text("""
-    INSERT INTO edge (member_kind, member_value, owner_kind, owner_value, kind, at, touchpoint_id)
+# Of a row of `edge` that is there already the first statement stays. `{before}` is what the table is called there.
+TAKE_EARLIER = """
+    DO UPDATE SET (rank, at, happened_at, touchpoint_id)
+        = (excluded.rank, excluded.at, excluded.happened_at, excluded.touchpoint_id)
+    WHERE (excluded.rank, excluded.at, coalesce(excluded.happened_at, excluded.at), excluded.touchpoint_id)
+        < ({before}.rank, {before}.at, coalesce({before}.happened_at, {before}.at), {before}.touchpoint_id)
+"""
+# Only what is new or earlier comes here, so this is rare.
+PUT_EDGES = text(f"""
+    INSERT INTO edge (member_kind, member_value, owner_kind, owner_value, kind, rank, at, happened_at, touchpoint_id)
     SELECT * FROM unnest(
         CAST(:member_kinds AS text[]), CAST(:member_values AS text[]), CAST(:owner_kinds AS text[]),
-        CAST(:owner_values AS text[]), CAST(:kinds AS text[]), CAST(:ats AS timestamptz[]), CAST(:ids AS text[])
+        CAST(:owner_values AS text[]), CAST(:kinds AS text[]), CAST(:ranks AS smallint[]),
+        CAST(:ats AS timestamptz[]), CAST(:happened_ats AS timestamptz[]), CAST(:ids AS text[])
     )
-    ON CONFLICT (member_kind, member_value, owner_kind, owner_value, kind)
-    DO UPDATE SET at = excluded.at, touchpoint_id = excluded.touchpoint_id
-        WHERE (excluded.at, excluded.touchpoint_id) < (edge.at, edge.touchpoint_id)
+    ON CONFLICT (member_kind, member_value, owner_kind, owner_value, kind) {TAKE_EARLIER.format(before="edge")}
     RETURNING edge.*, xmax = 0 AS is_new
-""")
+""")  # noqa: S608 - nothing in it but names of ours
 MOVE = text("""
     UPDATE identifier SET profile_id = new.profile_id, joined = new.joined
     FROM unnest(
@@ -125,8 +144,7 @@ async def put_edges(work: Work, statements: Statements) -> dict[Edge, bool]:
             "owner_kinds": [edge.owner.kind for edge, _ in rows],
             "owner_values": [edge.owner.value for edge, _ in rows],
             "kinds": [edge.kind for edge, _ in rows],
-            "ats": [when.at for _, when in rows],
-            "ids": [when.touchpoint_id for _, when in rows],
+            **_places("", [when for _, when in rows]),
         },
     )
     return {edge_of(row): row.is_new for row in answer.all()}
@@ -154,10 +172,12 @@ async def show_now(work: Work, wanted: Iterable[Identifier]) -> None:
 
 def standing(row: Row[Any]) -> Standing:
     """What a row of `identifier` says."""
-    seen = None if row.seen_at is None else When(aware(row.seen_at), row.seen_id)
-    claim = None
+    seen, claim = None, None
+    if row.seen_at is not None:
+        seen = _place(row.seen_rank, row.seen_at, row.seen_happened_at, row.seen_id)
     if row.owner_kind is not None:
-        claim = Claim(When(aware(row.claimed_at), row.claimed_id), Identifier(row.owner_kind, row.owner_value))
+        when = _place(row.claimed_rank, row.claimed_at, row.claimed_happened_at, row.claimed_id)
+        claim = Claim(when, Identifier(row.owner_kind, row.owner_value))
     return Standing(Identifier(row.kind, row.value), seen, claim)
 
 
@@ -177,6 +197,17 @@ def edge_of(row: Row[Any]) -> Edge:
     return Edge(row.kind, member, owner)
 
 
+def place_of(row: Row[Any]) -> Precedence:
+    """The place of the statement in a row of `edge`."""
+    return _place(row.rank, row.at, row.happened_at, row.touchpoint_id)
+
+
+def _place(rank: int, at: datetime, happened_at: datetime | None, touchpoint_id: str) -> Precedence:
+    """An event time is stored only where it is another than the time that counts; then it is earlier."""
+    counts_from = aware(at)
+    return Precedence(rank, counts_from, counts_from if happened_at is None else aware(happened_at), touchpoint_id)
+
+
 def keys(identifiers: Iterable[Identifier]) -> dict[str, list[Any]]:
     """`identifiers` as parameters of a statement, in their order."""
     ordered = sorted(identifiers)
@@ -188,10 +219,20 @@ def _rows(known: Standings) -> dict[str, list[Any]]:
     claims = [each.claim for each in ordered]
     return {
         **keys(known),
-        "seen_ats": [each.seen and each.seen.at for each in ordered],
-        "seen_ids": [each.seen and each.seen.touchpoint_id for each in ordered],
+        **_places("seen_", [each.seen for each in ordered]),
         "owner_kinds": [claim and claim.owner.kind for claim in claims],
         "owner_values": [claim and claim.owner.value for claim in claims],
-        "claimed_ats": [claim and claim.when.at for claim in claims],
-        "claimed_ids": [claim and claim.when.touchpoint_id for claim in claims],
+        **_places("claimed_", [None if claim is None else claim.when for claim in claims]),
+    }
+
+
+def _places(prefix: str, places: Sequence[Precedence | None]) -> dict[str, list[Any]]:
+    """Places of statements as parameters: see `_place`."""
+    return {
+        f"{prefix}ranks": [0 if each is None else each.rank for each in places],
+        f"{prefix}ats": [each and each.at for each in places],
+        f"{prefix}happened_ats": [
+            None if each is None or each.happened_at == each.at else each.happened_at for each in places
+        ],
+        f"{prefix}ids": [each and each.touchpoint_id for each in places],
     }

@@ -15,7 +15,7 @@ from services.profile.domain.graph import Standing
 from services.profile.domain.rebuilt import Kept
 from services.profile.store import partitions
 from services.profile.store.facts import FACTS, Fact
-from services.profile.store.identities import placed
+from services.profile.store.identities import TAKE_EARLIER, placed
 from shared.db import Work
 from shared.identifiers import Identifier
 
@@ -87,12 +87,7 @@ def _taking_over(live: str, shadow: str, fact: Fact) -> Sequence[str]:
         case "all":
             return (f"{add} DO NOTHING",)
         case _:
-            return (
-                f"""
-                {add} ({key}) DO UPDATE SET at = excluded.at, touchpoint_id = excluded.touchpoint_id
-                WHERE (excluded.at, excluded.touchpoint_id) < (made.at, made.touchpoint_id)
-                """,
-            )
+            return (f"{add} ({key}) {TAKE_EARLIER.format(before='made')}",)
 
 
 async def standings(

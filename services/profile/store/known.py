@@ -23,8 +23,10 @@ PROFILES = text("""
     SELECT profile.profile_id, profile.version, profile.redirect, profile.membership,
         view.version AS written, view.stage, view.stage_since,
         score.version AS score_version, score.engagement, score.ltv, score.churn_risk,
-        identifier.kind, identifier.value, identifier.seen_at, identifier.seen_id,
-        identifier.owner_kind, identifier.owner_value, identifier.claimed_at, identifier.claimed_id,
+        identifier.kind, identifier.value,
+        identifier.seen_rank, identifier.seen_at, identifier.seen_happened_at, identifier.seen_id,
+        identifier.owner_kind, identifier.owner_value,
+        identifier.claimed_rank, identifier.claimed_at, identifier.claimed_happened_at, identifier.claimed_id,
         CAST(fragment.state AS text) AS state,
         part.traits AS part_traits, part.revisions AS part_revisions, part.states AS part_states
     FROM profile

@@ -46,16 +46,21 @@ SINCE = text("""
 """)
 UNKNOW = text("""
     UPDATE identifier
-    SET (seen_at, seen_id, owner_kind, owner_value, claimed_at, claimed_id) = (NULL, NULL, NULL, NULL, NULL, NULL)
+    SET (seen_at, seen_happened_at, seen_id) = (NULL, NULL, NULL), (owner_kind, owner_value) = (NULL, NULL),
+        (claimed_at, claimed_happened_at, claimed_id) = (NULL, NULL, NULL), (seen_rank, claimed_rank) = (0, 0)
     WHERE (kind, value) IN (SELECT * FROM unnest(CAST(:kinds AS text[]), CAST(:values AS text[])))
 """)
 # The earliest claim that there is evidence of; as domain/graph.py orders them.
 RECLAIM = text("""
     UPDATE identifier
-    SET (owner_kind, owner_value, claimed_at, claimed_id) = (
-        SELECT edge.owner_kind, edge.owner_value, edge.at, edge.touchpoint_id FROM edge
-        WHERE (member_kind, member_value) = (identifier.kind, identifier.value) AND edge.kind IN ('login', 'claim')
-        ORDER BY edge.at, edge.touchpoint_id, edge.owner_kind, edge.owner_value LIMIT 1
+    SET (owner_kind, owner_value, claimed_rank, claimed_at, claimed_happened_at, claimed_id) = (
+        SELECT first.owner_kind, first.owner_value, coalesce(first.rank, 0),
+            first.at, first.happened_at, first.touchpoint_id
+        FROM (VALUES (true)) AS always LEFT JOIN LATERAL (
+            SELECT edge.* FROM edge
+            WHERE (member_kind, member_value) = (identifier.kind, identifier.value) AND edge.kind IN ('login', 'claim')
+            ORDER BY edge.rank, edge.at, edge.happened_at, edge.touchpoint_id, edge.owner_kind, edge.owner_value LIMIT 1
+        ) AS first ON true
     )
     WHERE (kind, value) IN (SELECT * FROM unnest(CAST(:kinds AS text[]), CAST(:values AS text[])))
 """)

@@ -22,15 +22,16 @@ from shared.events import Touchpoint
 
 ADD = text("""
     INSERT INTO timeline
-        (kind, value, at, touchpoint_id, source, received_at, type, name, channel, properties, identifiers,
+        (kind, value, at, touchpoint_id, source, trust, received_at, type, name, channel, properties, identifiers,
          traits, generation)
     SELECT *, :generation FROM unnest(
         CAST(:kinds AS text[]), CAST(:values AS text[]), CAST(:ats AS timestamptz[]), CAST(:ids AS text[]),
-        CAST(:sources AS text[]), CAST(:received_ats AS timestamptz[]), CAST(:types AS text[]), CAST(:names AS text[]),
-        CAST(:channels AS text[]), CAST(:properties AS json[]), CAST(:identifiers AS json[]),
-        CAST(:traits AS json[])
+        CAST(:sources AS text[]), CAST(:trusts AS text[]), CAST(:received_ats AS timestamptz[]),
+        CAST(:types AS text[]), CAST(:names AS text[]), CAST(:channels AS text[]), CAST(:properties AS json[]),
+        CAST(:identifiers AS json[]), CAST(:traits AS json[])
     ) AS new
-        (kind, value, at, touchpoint_id, source, received_at, type, name, channel, properties, identifiers, traits)
+        (kind, value, at, touchpoint_id, source, trust, received_at, type, name, channel, properties, identifiers,
+         traits)
     WHERE at >= coalesce((SELECT removed_before FROM retention WHERE what = 'timeline'), '-infinity')
     ON CONFLICT DO NOTHING
 """)
@@ -96,6 +97,7 @@ async def add(work: Work, batch: Iterable[Owned], generation: int = 0) -> int:
             "ats": [point.at for point in points],
             "ids": [point.id for point in points],
             "sources": [point.source for point in points],
+            "trusts": [point.data.trust for point in points],
             "received_ats": [point.data.received_at for point in points],
             "types": [point.data.type for point in points],
             "names": [point.data.name for point in points],
@@ -173,7 +175,8 @@ def _newest(month: int, *, by_name: bool, by_trait: bool) -> TextClause:
         ), share AS MATERIALIZED (
             SELECT greatest(CAST(:limit AS bigint), :scan / greatest(count(*), 1)) AS size FROM owner
         )
-        SELECT greatest(at, '{first}') AS at, touchpoint_id, source, received_at, type, name, channel,
+        SELECT greatest(at, '{first}') AS at, touchpoint_id, source, trust, received_at, type, name,
+            channel,
             CAST(properties AS text) AS properties, CAST(identifiers AS text) AS identifiers,
             CAST({word} AS text) AS word, matches, cut
         FROM owner CROSS JOIN LATERAL (
