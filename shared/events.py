@@ -214,9 +214,12 @@ class Scored(CloudEvent, frozen=True, tag="temas.scores.v1"):
 
 
 class KnownIdentifier(msgspec.Struct, frozen=True):
+    """`trust`: of the most trusted who said that it is this person's, or that this person is there under it."""
+
     kind: str
     value: str
     since: str
+    trust: Trust = "server"
 
 
 class Trait(msgspec.Struct, frozen=True):
@@ -226,6 +229,7 @@ class Trait(msgspec.Struct, frozen=True):
     at: str
     source: str
     touchpoint_id: str
+    trust: Trust = "server"
 
 
 _MOMENT = {"anyOf": [{"type": "string"}, {"type": "null"}], "default": None}
@@ -259,10 +263,11 @@ class InSegment(msgspec.Struct, frozen=True):
 
 
 class InGroup(msgspec.Struct, frozen=True):
-    """A company, a household: since when this person has been in it."""
+    """A company, a household: since when this person has been in it, by the word of whom."""
 
     id: str
     since: str
+    trust: Trust = "server"
 
 
 class Stage(msgspec.Struct, frozen=True):
@@ -274,6 +279,7 @@ class Consent(msgspec.Struct, frozen=True):
     granted: bool
     at: str
     touchpoint_id: str
+    trust: Trust = "server"
 
 
 class ShownScores(msgspec.Struct, frozen=True, kw_only=True):

@@ -49,18 +49,21 @@ __all__ = [
     "compile_rule",
     "holding",
     "next_change",
+    "reads",
     "require_foreseeable",
     "require_sound",
     "results",
 ]
 
-PROFILE_VARIABLES = ("traits", "computed", "scores", "stage", "segments", "consent", "channels", "groups", "now")
-"""What a rule about a customer sees."""
+PROFILE_VARIABLES = (
+    *("traits", "provenance", "computed", "scores", "stage", "segments", "consent", "channels", "groups", "now"),
+)
+"""What a rule about a customer sees. `provenance` (shared/facts.py) is made only where a rule reads it."""
 
 DECISION_VARIABLES = (*PROFILE_VARIABLES, "context", "channel", "placement")
 """What a rule about an offer sees: the customer, and the request."""
 
-EVENT_VARIABLES = ("properties", "channel", "name")
+EVENT_VARIABLES = ("properties", "channel", "name", "source", "trust")
 """What the filter of a computed trait sees: one event. Nothing that changes later, so its answer never does."""
 
 LONGEST = 4096
@@ -69,6 +72,7 @@ LONGEST = 4096
 _JSON = cel.Type.Map(cel.Type.STRING, cel.Type.DYN)
 _TYPES = {
     "traits": _JSON,
+    "provenance": _JSON,
     "computed": _JSON,
     "scores": _JSON,
     "stage": cel.Type.STRING,
@@ -83,6 +87,8 @@ _TYPES = {
     "event": _JSON,
     "properties": _JSON,
     "name": cel.Type.STRING,
+    "source": cel.Type.STRING,
+    "trust": cel.Type.STRING,
 }
 
 
@@ -105,6 +111,11 @@ class Rule:
     mistakes: tuple[Problem, ...]
     asks_at: int | None
     names: Mapping[str, int]
+
+
+def reads(rule: Rule, variable: str) -> bool:
+    """Whether `rule` depends on anything of `variable`."""
+    return any(read.partition(".")[0] == variable for read in rule.reads)
 
 
 def compile_rule(text: str, *, variables: Collection[str], path: str = "rule") -> Rule:

@@ -159,7 +159,8 @@ def known(life: Iterable[Touchpoint]) -> dict[str, Any]:
     orders = [each for each in life if each.data.name == "Order Completed"]
     refunds = [each for each in life if each.data.name == "Order Refunded"]
     value = sum(map(worth, orders), Decimal(0)) - sum(map(worth, refunds), Decimal(0))
-    plans = {name: each for each in life for name, word in each.data.traits.items()}
+    by_trust = sorted(life, key=lambda each: each.data.trust == "server")
+    plans = {name: each for each in by_trust for name, word in each.data.traits.items()}
     consents = [each for each in life if each.data.name == "Consent Changed"]
     channels = [each.data.channel for each in life]
     return {
@@ -169,8 +170,17 @@ def known(life: Iterable[Touchpoint]) -> dict[str, Any]:
         "orders": (orders[0].at, orders[-1].at) if orders else None,
         "touchpoints": (life[0].at, life[-1].at) if life else None,
         "channels": {channel: channels.count(channel) for channel in set(channels)},
-        "granted": consents[-1].properties()["granted"] if consents else None,
+        "granted": _granted(consents),
     }
+
+
+def _granted(consents: list[Touchpoint]) -> Any:
+    """Of consents in their order: the last of a server; but whoever has a client may refuse after it."""
+    last = {each.data.trust: (number, each.properties()["granted"]) for number, each in enumerate(consents)}
+    if len(last) < 2:
+        return next((granted for _, granted in last.values()), None)
+    (by_server, granted), (by_client, wanted) = last["server"], last["client"]
+    return granted and (wanted or by_client < by_server)
 
 
 def worth(touchpoint: Touchpoint) -> Decimal:
@@ -181,8 +191,10 @@ def worth(touchpoint: Touchpoint) -> Decimal:
 
 def groups(life: Iterable[Touchpoint], most: int) -> dict[str, Any]:
     """The groups that the touchpoints of one person leave them in, each with since when; `most` words tell that."""
+    life = sorted(life, key=lambda each: (each.at, each.id, each.source))
+    told = {_group_of(each) for each in life if each.data.trust == "server"}
     words: dict[str, list[tuple[Any, bool]]] = {}
-    for each in sorted(life, key=lambda each: (each.at, each.id, each.source)):
+    for each in (each for each in life if each.data.trust == "server" or _group_of(each) not in told):
         if each.data.type == "group":
             words.setdefault(str(each.data.group_id), []).append((each.at, True))
         elif each.data.name == "Group Left":
@@ -196,3 +208,9 @@ def groups(life: Iterable[Touchpoint], most: int) -> dict[str, Any]:
         if run:
             found[group] = run[-most:][0] if came_back else run[0]
     return found
+
+
+def _group_of(each: Touchpoint) -> str | None:
+    if each.data.type == "group":
+        return str(each.data.group_id)
+    return each.properties()["group_id"] if each.data.name == "Group Left" else None

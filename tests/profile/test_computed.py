@@ -227,6 +227,12 @@ def test_what_is_no_plain_number_does_not_count(text: Any) -> None:
     assert values(formula, bought("1", value=text), bought("2", value=" 12.50 "), bought("3", value="-.5e1")) == 7.5
 
 
+def test_a_filter_sees_who_says_so() -> None:
+    life = [bought("1", source="shop", trust="client"), bought("2", source="crm"), bought("3", source="till")]
+    for text, count in (('trust == "server"', 2), ('source == "till"', 1), ('source != "crm" || trust == "client"', 2)):
+        assert values(Formula(event="Bought", aggregate="count", filter=text), *life) == count
+
+
 def test_a_filter_sees_one_event_and_nothing_else() -> None:
     for text in ("now > timestamp('2026-01-01T00:00:00Z')", "computed.order_count > 1", "properties.x >"):
         with pytest.raises(RuleRefused) as refused:

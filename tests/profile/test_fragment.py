@@ -18,7 +18,7 @@ from services.profile.domain.graph import Standing
 from services.profile.domain.precedence import Precedence
 from services.profile.domain.view import view
 from shared.clock import rfc3339
-from shared.events import Touchpoint, View
+from shared.events import Touchpoint, Trust, View
 from shared.identifiers import Identifier
 from tests.builders import after
 from tests.profile import oracle
@@ -60,6 +60,50 @@ def test_the_traits_of_a_group_are_not_the_persons() -> None:
 def test_consent_follows_the_time_it_was_given_not_the_time_it_arrived() -> None:
     withdrawn, granted = consent("2", 9, False, user="u"), consent("1", 1, True, user="u")
     assert not shown(folded(withdrawn, granted)).consent["marketing"]["*"].granted
+
+
+def test_with_a_public_key_no_trait_is_replaced_that_a_server_has_stated() -> None:
+    told, claimed = (
+        identify("1", 1, user="u", traits={"plan": "free", "note": None}),
+        identify("2", 9, user="u", traits={"plan": "pro", "note": "vip", "city": "Izmir"}, trust="client"),
+    )
+    for life in ((told, claimed), (claimed, told)):
+        traits = shown(folded(*life)).traits
+        assert {name: (trait.value, trait.trust) for name, trait in traits.items()} == {
+            "plan": ("free", "server"),
+            "city": ("Izmir", "client"),
+        }
+
+
+def test_among_clients_the_latest_word_wins() -> None:
+    life = [
+        identify(str(n), n, user="u", traits={"plan": plan}, trust="client") for n, plan in ((9, "pro"), (1, "free"))
+    ]
+    assert shown(folded(*life)).traits["plan"].value == "pro"
+
+
+@pytest.mark.parametrize(
+    ("words", "granted", "trust"),
+    [
+        ([("server", 1, True)], True, "server"),
+        ([("client", 1, True)], True, "client"),
+        ([("client", 1, True), ("client", 2, False)], False, "client"),
+        ([("server", 1, False), ("client", 2, True)], False, "server"),
+        ([("server", 2, False), ("client", 1, True)], False, "server"),
+        ([("server", 1, True), ("client", 2, False)], False, "client"),
+        ([("server", 2, True), ("client", 1, False)], True, "server"),
+        ([("server", 1, True), ("client", 2, False), ("client", 3, True)], True, "server"),
+        ([("server", 1, True), ("client", 2, False), ("server", 3, True)], True, "server"),
+        ([("server", 1, False), ("client", 2, False)], False, "server"),
+    ],
+)
+def test_a_client_may_take_consent_back_and_never_gives_what_a_server_refuses(
+    words: list[tuple[Trust, int, bool]], granted: bool, trust: Trust
+) -> None:
+    life = [consent(f"c-{at}", at, word, user="u", trust=who) for who, at, word in words]
+    for said in (life, life[::-1]):
+        held = shown(folded(*said)).consent["marketing"]["*"]
+        assert (held.granted, held.trust) == (granted, trust)
 
 
 def test_consent_is_kept_for_each_channel_with_its_evidence() -> None:
@@ -194,7 +238,9 @@ def _batches(life: Sequence[Touchpoint], parts: int) -> Iterable[Sequence[Touchp
 def _bytes(stored: dict[Identifier, Fragment]) -> list[bytes]:
     """As shown: sorted, so that equal states are equal bytes."""
     return [
-        msgspec.json.encode((str(each), shown(part), part.orders), order="sorted")
+        msgspec.json.encode(
+            (str(each), shown(part), part.orders, part.client_traits, part.client_consent), order="sorted"
+        )
         for each, part in sorted(stored.items())
     ]
 

@@ -20,6 +20,7 @@ from services.profile.domain.groups import KEPT, MOST, SHOWN, Group, described, 
 from services.profile.domain.identity import profile_id
 from services.profile.domain.publication import Known, Publication, published
 from services.profile.domain.segments import asked, rule
+from services.profile.domain.traits import winners
 from shared.events import InGroup, Touchpoint
 from shared.identifiers import Identifier
 from tests.builders import after, departed, joined
@@ -142,7 +143,7 @@ def test_thousands_of_groups_are_bounded_whatever_comes_first() -> None:
         folded = fold(parts)
         assert len(folded.groups) == MOST
         assert [each for each, stay in folded.groups.items() if stay.since] == expected
-        assert list(present(folded.groups)) == expected[:SHOWN]
+        assert [each.id for each in present(folded.groups)] == expected[:SHOWN]
         assert len(msgspec.json.encode(folded)) < 250_000
 
 
@@ -150,6 +151,39 @@ def test_however_often_it_is_said_it_stays_small() -> None:
     folded = fold(fragment(came(minutes), UTC) for minutes in range(500))
     assert len(msgspec.json.encode(folded)) < 1_500
     assert folded.groups["acme"].since == after(0)
+
+
+# --- whom we believe -------------------------------------------------------------------------------------------------
+
+
+def test_with_a_public_key_nobody_leaves_or_joins_a_group_that_a_server_has_spoken_of() -> None:
+    assert groups(came(1), went(5, trust="client")) == {"acme": after(1)}
+    assert groups(came(1), went(2), came(5, trust="client")) == {}
+    assert groups(came(5, trust="client"), came(9)) == {"acme": after(9)}
+    assert groups(came(1, trust="client"), went(5, trust="client"), came(7, trust="client")) == {"acme": after(7)}
+
+
+def test_a_thousand_groups_of_a_client_push_out_none_that_a_server_has_named() -> None:
+    flood = [came(number, f"!{number:04}", trust="client") for number in range(MOST + 200)]
+    for life in ((came(0), *flood), (*flood, came(0))):
+        folded = fold(fragment(each, UTC) for each in life)
+        assert len(folded.groups) == MOST
+        assert present(folded.groups)[-1] == InGroup("acme", "2026-03-01T10:00:00.000Z", "server")
+        assert len(present(folded.groups)) == SHOWN
+
+
+def test_a_client_replaces_no_trait_of_a_group_that_a_server_has_said() -> None:
+    group = described(
+        [
+            joined("acme", user="u", at=after(1), properties={"plan": "free"}),
+            joined("acme", user="x", at=after(9), properties={"plan": "pro", "seats": 4}, trust="client"),
+        ]
+    )["acme"]
+    found = winners(group.traits, group.client_traits)
+    assert {name: (winner.word.value, winner.trust) for name, winner in found.items()} == {
+        "plan": ("free", "server"),
+        "seats": (4, "client"),
+    }
 
 
 # --- rules -----------------------------------------------------------------------------------------------------------
@@ -214,6 +248,7 @@ def lives(draw: st.DrawFn) -> list[Touchpoint]:
         group = draw(st.sampled_from((*GROUPS, "acme", "acme")))
         word: dict[str, Any] = {"user": draw(st.sampled_from("uvw")), "at": after(draw(st.integers(0, 20)))}
         word |= {"id": f"m-{draw(st.integers(0, 9))}", "source": f"s-{number}"}
+        word |= {"trust": draw(st.sampled_from(("server", "server", "client")))}
         if draw(st.integers(0, 4)):
             life.append(joined(group, properties={"size": draw(st.integers(0, 3))}, **word))
         else:
@@ -223,19 +258,20 @@ def lives(draw: st.DrawFn) -> list[Touchpoint]:
 
 @settings(max_examples=150, deadline=None)
 @given(lives(), st.randoms(use_true_random=False), st.integers(1, 6))
-def test_where_few_groups_fit_the_first_by_id_are_as_if_there_were_no_others(
+def test_where_few_groups_fit_the_first_are_as_if_there_were_no_others(
     life: list[Touchpoint], random: Random, parts: int
 ) -> None:
     """What is left out, in any order and any split, changes nothing about what is kept and shown."""
     few = 2
-    first = sorted({id for each in life for id in groups_domain.stated(each)})[:few]
+    spoken = {id for each in life if each.data.trust == "server" for id in groups_domain.stated(each)}
+    first = [*sorted(spoken), *sorted({id for each in life for id in groups_domain.stated(each)} - spoken)][:few]
     concerned = [each for each in life if groups_domain.stated(each).keys() & set(first)]
     with patch.object(groups_domain, "MOST", few), patch.object(groups_domain, "SHOWN", 1):
         random.shuffle(life)
         folded = _folded([fold(fragment(each, UTC) for each in life[part::parts]) for part in range(parts)], random)
         assert msgspec.json.encode(folded.groups) == msgspec.json.encode(fold(_parts(concerned)).groups)
-        inside = sorted(oracle.groups(concerned, KEPT).items())
-        assert list(present(folded.groups).items()) == inside[:1]
+        inside = sorted(oracle.groups(concerned, KEPT).items(), key=lambda each: (each[0] not in spoken, each[0]))
+        assert [(each.id, datetime.fromisoformat(each.since)) for each in present(folded.groups)] == inside[:1]
 
 
 def _parts(life: Iterable[Touchpoint]) -> list[Fragment]:
@@ -260,7 +296,8 @@ def test_neither_order_nor_splits_show(life: list[Touchpoint], random: Random, p
         again = fold_group(half[group_id] for half in halves if group_id in half)
         assert again == group
         assert msgspec.json.decode(msgspec.json.encode(group), type=Group) == group
-        assert group.traits["size"].value == _last(life, group_id).properties()["size"]
+        winner = winners(group.traits, group.client_traits)["size"]
+        assert winner.word.value == _last(life, group_id).properties()["size"]
 
 
 def _folded(shares: Iterable[Fragment], random: Random) -> Fragment:
@@ -274,4 +311,4 @@ def _folded(shares: Iterable[Fragment], random: Random) -> Fragment:
 
 def _last(life: Iterable[Touchpoint], group: str) -> Touchpoint:
     calls = [each for each in life if each.data.group_id == group]
-    return max(calls, key=lambda each: (each.at, each.id, each.source))
+    return max(calls, key=lambda each: (each.data.trust == "server", each.at, each.id, each.source))

@@ -12,6 +12,7 @@ import pytest
 
 from services.profile.domain.graph import standings
 from services.profile.domain.identity import profile_id
+from services.profile.domain.preview import holds
 from services.profile.domain.publication import Entered, Known, Publication, published
 from services.profile.domain.segments import asked, rule
 from services.profile.domain.stages import STAGES
@@ -42,6 +43,28 @@ def told(of: Known, at: datetime = NOW, rules: Mapping[str, str] | None = None) 
 
 def names(publication: Publication) -> list[tuple[str, Mapping[str, Any]]]:
     return [(signal.data.name, signal.data.attributes) for signal in publication.signals]
+
+
+def test_a_segment_may_ask_who_says_so() -> None:
+    life = [
+        identify("1", user="u", source="crm", traits={"plan": "pro"}),
+        identify("2", 5, user="u", source="page", trust="client", traits={"plan": "vip", "city": "Izmir"}),
+        consent("3", 6, True, user="u", trust="client"),
+    ]
+    rules = {
+        "told": 'provenance.traits.plan.trust == "server" && provenance.traits.plan.source == "crm"',
+        "claimed": 'provenance.traits.city.trust == "client" && provenance.traits.city.at < now',
+        "consented": 'consent.marketing["*"].trust == "client"',
+        "unknown": 'provenance.traits.age.trust == "server"',
+        "plain": 'traits.plan == "pro"',
+    }
+    publication = told(known(*life), rules=rules)
+    assert [each.name for each in publication.segments] == ["claimed", "consented", "plain", "told"]
+    assert publication.unknown == 1
+    for name, text in rules.items():
+        alone = told(known(*life), rules={name: text})
+        assert [each.name for each in alone.segments] == [name][: name != "unknown"]
+        assert holds(known(*life), rule(text), asked({}), NOW) is (None if name == "unknown" else True)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from services.profile.service.history import NOW
 from services.profile.service.traits import TraitHistory, Words
 from services.profile.store.timeline import Place
 from shared.db import Work
-from shared.events import Touchpoint
+from shared.events import Touchpoint, Trust
 from shared.identifiers import Identifier
 from shared.paging import cursor
 from tests.builders import Json, after, identified, joined, touchpoint, viewed
@@ -231,7 +231,8 @@ def lives(draw: st.DrawFn) -> list[Touchpoint]:
         at = datetime(draw(st.integers(2022, 2025)), draw(st.integers(1, 2)), 1, tzinfo=UTC)
         who: dict[str, Any] = {"user": "u"} if draw(st.booleans()) else {"anonymous": draw(st.sampled_from("abc"))}
         id, source = f"m-{draw(st.integers(0, 3))}", f"s-{number}"
-        life.append(touchpoint(None, kind="identify", at=at, id=id, source=source, traits=traits, **who))
+        trust: Trust = draw(st.sampled_from(("server", "client")))
+        life.append(touchpoint(None, kind="identify", at=at, id=id, source=source, trust=trust, traits=traits, **who))
     return life
 
 
@@ -246,11 +247,13 @@ async def test_page_after_page_is_what_a_plain_list_says(
     await shelf.absorb(shuffled[::2], shuffled[1::2])
     for trait in ("plan", "age"):
         said = sorted(((each.at, each.id, each.source) for each in life if trait in each.data.traits), reverse=True)
+        told = [each for each in life if trait in each.data.traits and each.data.trust == "server"] or life
+        last = max([(each.at, each.id, each.source) for each in told if trait in each.data.traits], default=None)
         found, place = [], cast(Place | None, NOW)
         while place is not None:
             words = await page(shelf, "u", trait, place, limit)
             assert len(words.page.rows) <= limit
-            assert (words.winner.place if words.winner else None) == (said[0] if said else None)
+            assert (words.winner.word.place if words.winner else None) == last
             found += [(row.at, row.touchpoint_id, row.source) for row in words.page.rows]
             place = words.page.next
         assert found == said

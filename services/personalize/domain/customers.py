@@ -9,6 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from shared.events import View
+from shared.facts import PROVENANCE, provenance
 from shared.identifiers import Identifier, normal
 
 Facts = dict[str, Any]
@@ -97,9 +98,10 @@ def root(request: Request, view: View | None) -> str:
     return view.root if view is not None and view.root is not None else str(request.profile)
 
 
-def facts(request: Request, view: View | None, now: datetime) -> Facts:
+def facts(request: Request, view: View | None, now: datetime, *, with_provenance: bool = False) -> Facts:
     """What eligibility rules may ask about. What is not known is absent, so that a rule about it is unknown; a visitor
-    without a profile has ordered nothing and is in no stage, no segment and no group."""
+    without a profile has ordered nothing and is in no stage, no segment and no group. `with_provenance`: whether a rule
+    asks for it."""
     view = view if view is not None else View(profile_id="", version=0)
     return {
         "traits": {name: trait.value for name, trait in view.traits.items()},
@@ -119,6 +121,7 @@ def facts(request: Request, view: View | None, now: datetime) -> Facts:
         "context": request.context,
         "channel": request.channel,
         "placement": request.placement,
+        **({PROVENANCE: provenance(view)} if with_provenance else {}),
     }
 
 

@@ -102,13 +102,21 @@ def _refusals(request: Request, known: Known, shelf: Shelf, rests: Rests, now: d
     situation = Situation(
         now=now,
         channel=request.channel,
-        held=holding(shelf.rules, customers.facts(request, known.view, now)) if shelf.rules else {},
+        held=_held(request, known, shelf, now),
         consent=known.view.consent if known.view is not None else {},
         pasts=customers.pasts(known.exposures),
         rests=rests,
         reliance=known.reliance,
     )
     return gates.refusals(shelf, situation)
+
+
+def _held(request: Request, known: Known, shelf: Shelf, now: datetime) -> Mapping[str, bool | None]:
+    """Which rules of the shelf hold."""
+    if not shelf.rules:
+        return {}
+    facts = customers.facts(request, known.view, now, with_provenance=bool(shelf.about_provenance))
+    return holding(shelf.rules, facts)
 
 
 def _ranked(

@@ -4,7 +4,7 @@
 2. eligibility: the rule in CEL. Unknown counts as no.
 3. consent, to the offer's purpose in this channel. Where the company speaks first (email, sms, push, call) it must have
    been given; where the person came by themselves it must only not have been refused. Of a statement on the channel
-   and one on every channel (`*`) the later counts.
+   and one on every channel (`*`) the later counts; but a client's grant does not override a server's refusal.
 4. fatigue: an offer that was dismissed or accepted rests; beyond that the offer's caps hold. Exposures count over all
    identifiers of the person, so that logging in is no way around a dismissal.
 5. budget comes after these. It is not among them yet: an offer's budget is kept, and nothing refuses because of it.
@@ -27,6 +27,7 @@ from services.personalize.domain.channels import OUTBOUND
 from services.personalize.domain.customers import Past, Reliance
 from services.personalize.domain.offers import Cap, Offer, Shelf
 from shared.clock import rfc3339
+from shared.consent import holding
 from shared.events import Consent, Gate
 
 EVERY_CHANNEL = "*"
@@ -135,9 +136,19 @@ def _tiring(offer: Offer, past: Past, situation: Situation) -> str | None:
 
 
 def _last_word(channels: Mapping[str, Consent], channel: str) -> Consent | None:
-    """The later of what was said on `channel` and on every channel; ties as profiles resolve them, by touchpoint."""
+    """The later of what was said on `channel` and on every channel; ties as profiles resolve them, by touchpoint.
+
+    But no client's grant on one of them overrides what a server says of the other.
+    """
     said = [channels[each] for each in (channel, EVERY_CHANNEL) if each in channels]
-    return max(said, key=lambda word: (word.at, word.touchpoint_id), default=None)
+    by_server, by_client = (
+        max((word for word in said if word.trust == trust), key=_place, default=None) for trust in ("server", "client")
+    )
+    return holding(by_server, by_client, _place)
+
+
+def _place(word: Consent) -> tuple[str, str]:
+    return word.at, word.touchpoint_id
 
 
 def _resting(what: str, at: datetime | None, rest: timedelta, now: datetime) -> str | None:

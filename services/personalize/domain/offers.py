@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from shared.facts import PROVENANCE
 from shared.rules import DECISION_VARIABLES, PROFILE_VARIABLES, Rule, RuleRefused, compile_rule, require_sound
 
 PERSON = frozenset(PROFILE_VARIABLES) - {"now"}
@@ -78,7 +79,8 @@ class Shelf:
 
     rules: the compiled rules of all offers, by their text.
     channels, purposes: those that offers name.
-    about_person: the rules, by their text, that read something of the person; about_consent: their consent.
+    about_person: the rules, by their text, that read something of the person; about_consent: their consent;
+    about_provenance: where what is known of them comes from.
     """
 
     offers: tuple[Offer, ...] = ()
@@ -87,6 +89,7 @@ class Shelf:
     purposes: frozenset[str | None] = frozenset()
     about_person: frozenset[str] = frozenset()
     about_consent: frozenset[str] = frozenset()
+    about_provenance: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, offers: Iterable[Offer]) -> Shelf:
@@ -99,6 +102,7 @@ class Shelf:
             purposes=frozenset(offer.purpose for offer in offers),
             about_person=_reading(rules, PERSON),
             about_consent=_reading(rules, {"consent"}),
+            about_provenance=_reading(rules, {PROVENANCE}),
         )
 
 

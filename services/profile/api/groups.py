@@ -10,6 +10,7 @@ from fastapi import APIRouter, Path
 from services.profile.api.desk import AtDesk
 from services.profile.api.traits import said
 from services.profile.domain.groups import Group
+from services.profile.domain.traits import winners
 from services.profile.schemas import Member, WordBody
 from services.profile.schemas.groups import GroupBody, GroupMemberPage, GroupPage, GroupWithCount
 from shared.clock import rfc3339
@@ -62,7 +63,9 @@ def _group(group_id: str, group: Group) -> dict[str, Any]:
     return {
         "group_id": group_id,
         "traits": {
-            name: WordBody(**said(word)) for name, word in sorted(group.traits.items()) if word.value is not None
+            name: WordBody(**said(winner))
+            for name, winner in sorted(winners(group.traits, group.client_traits).items())
+            if winner.word.value is not None
         },
         "calls": group.calls,
         "first_at": group.first and rfc3339(group.first.at),

@@ -118,6 +118,7 @@ def _identifier(member: Member) -> ExplainedIdentifier:
         kind=standing.identifier.kind,
         value=standing.identifier.value,
         since=rfc3339(standing.since),
+        trust=standing.trust,
         because=_why(member.because),
     )
 
@@ -129,6 +130,8 @@ def _edge(said: Statement) -> ExplainedEdge:
             "member": str(said.edge.member),
             "owner": str(said.edge.owner),
             "at": rfc3339(said.when.at),
+            "happened_at": rfc3339(said.when.happened_at),
+            "trust": said.when.trust,
             "touchpoint_id": said.when.touchpoint_id,
             "holds": said.failure is None,
             "why": said.failure and _why(said.failure),

@@ -124,6 +124,8 @@ def _touchpoint(row: Row[Any]) -> dict[str, Any]:
         "name": row.name,
         "at": rfc3339(row.at),
         "received_at": rfc3339(row.received_at),
+        "source": row.source,
+        "trust": row.trust,
         "channel": row.channel,
         "properties": msgspec.Raw(row.properties.encode()),
         "identifiers": msgspec.Raw(row.identifiers.encode()),

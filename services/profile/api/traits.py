@@ -10,7 +10,7 @@ from sqlalchemy import Row
 
 from services.profile.api.desk import AtDesk
 from services.profile.api.profiles import Person, identifier_in
-from services.profile.domain.traits import Word
+from services.profile.domain.traits import Winner
 from services.profile.schemas.traits import TraitHistoryPage, TraitPage
 from services.profile.service.history import NOW
 from services.profile.service.traits import Words
@@ -30,7 +30,8 @@ Name = Annotated[
 async def history(
     person: Person, name: Name, desk: AtDesk, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
 ) -> TraitHistoryPage:
-    """Every word with the touchpoint that said it. The last by event time wins; ties by touchpoint id, then source.
+    """Every word with the touchpoint that said it. The last by event time wins; ties by touchpoint id, then source. But
+    once a server has spoken of a trait, what clients say of it does not count.
 
     Nothing at all was said of a trait that has no words, unless retention removed them.
     """
@@ -46,17 +47,19 @@ async def present(person: Person, desk: AtDesk, limit: Limit = DEFAULT_LIMIT, cu
     identifier = identifier_in(person)
     (after,) = place(cursor, AnyText) if cursor is not None else (None,)
     words = await desk.run(lambda work: desk.traits.present(identifier, after, limit + 1, work))
-    shown = [{"trait": name, **said(word)} for name, word in words[:limit]]
+    shown = [{"trait": name, **said(winner)} for name, winner in words[:limit]]
     return Json({"traits": shown, "next": _next(words[limit - 1][0]) if len(words) > limit else None})  # type: ignore[return-value]
 
 
-def said(word: Word) -> dict[str, Any]:
+def said(winner: Winner) -> dict[str, Any]:
     """A word as answers show it."""
+    word = winner.word
     return {
         "value": word.value,
         "at": rfc3339(word.at),
         "source": word.source,
         "touchpoint_id": word.touchpoint_id,
+        "trust": winner.trust,
     }
 
 
@@ -72,14 +75,15 @@ def _history(name: str, words: Words) -> Json:
     )
 
 
-def _word(row: Row[Any], winner: Word | None) -> dict[str, Any]:
+def _word(row: Row[Any], winner: Winner | None) -> dict[str, Any]:
     return {
         "value": msgspec.Raw(row.word.encode()),
         "at": rfc3339(row.at),
         "source": row.source,
         "touchpoint_id": row.touchpoint_id,
+        "trust": row.trust,
         "channel": row.channel,
-        "wins": winner is not None and winner.place == (row.at, row.touchpoint_id, row.source),
+        "wins": winner is not None and winner.word.place == (row.at, row.touchpoint_id, row.source),
     }
 
 

@@ -1,6 +1,7 @@
 """Consent, per purpose and channel: what the person last said, by the time they said it, with its evidence.
 
-`Consent Changed` without a channel speaks of every channel and is kept under `*`.
+`Consent Changed` without a channel speaks of every channel and is kept under `*`. Kept are the last word of servers and
+the last word of clients; which of the two holds, shared/consent.py says.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from datetime import datetime
 
 import msgspec
 
-from shared.events import Touchpoint
+from shared import consent
+from shared.clock import rfc3339
+from shared.events import Consent, Touchpoint, Trust
 
 CHANGED = "Consent Changed"
 
@@ -48,8 +51,26 @@ def stated(touchpoint: Touchpoint) -> Consents:
     return {said.purpose: {said.channel or EVERY_CHANNEL: verdict}}
 
 
+def shown(by_servers: Consents, by_clients: Consents) -> dict[str, dict[str, Consent]]:
+    """The verdict that holds on each purpose and channel."""
+    return {
+        purpose: {
+            channel: _shown(by_servers.get(purpose, {}).get(channel), by_clients.get(purpose, {}).get(channel))
+            for channel in sorted({*by_servers.get(purpose, ()), *by_clients.get(purpose, ())})
+        }
+        for purpose in sorted({*by_servers, *by_clients})
+    }
+
+
+def _shown(by_server: Verdict | None, by_client: Verdict | None) -> Consent:
+    held = consent.holding(by_server, by_client, lambda verdict: verdict)
+    assert held is not None  # noqa: S101 - one of both is there
+    trust: Trust = "client" if held is by_client else "server"
+    return Consent(held.granted, rfc3339(held.at), held.touchpoint_id, trust)
+
+
 def fold(sides: Iterable[Consents]) -> Consents:
-    """The last verdict on each purpose and channel, over all sides."""
+    """The last verdict on each purpose and channel, over all sides, which are all of servers, or all of clients."""
     last: dict[str, dict[str, Verdict]] = {}
     for side in sides:
         for purpose, channels in side.items():

@@ -84,13 +84,15 @@ class Explanation:
         """Why a claim is not the one that counts; None where it is."""
         won, first = self.assignment.by.get(edge.member), self.places[edge.member].standing.claim
         if won is not None:
-            return None if won == edge else self._beaten(won)
+            return None if won == edge else self._beaten(won, edge)
         if first is None or first.owner == edge.owner:
             most = self.limits.of(edge.member.kind)
             return Why("over_limit", f"a profile takes {most} of {edge.member.kind}, and {most} claims were earlier")
         if claimed(edge.member, first) in self.assignment.forbidden:
             return Why("shared", f"{edge.member} has more than {CLAIMS} owners: only the earliest count")
-        return _later(edge.member, first) if self._is_owned(edge.member) else self._left_out(edge.member, first)
+        return (
+            self._later(edge.member, first, edge) if self._is_owned(edge.member) else self._left_out(edge.member, first)
+        )
 
     def _is_owned(self, identifier: Identifier) -> bool:
         """Whether it is somebody's: an email that found no room is nobody's, and such a visitor only their own."""
@@ -112,13 +114,22 @@ class Explanation:
         if ruling.ruling == "split" or (member in names and names[member] == names.get(owner)):
             return None
         won = self.assignment.by.get(member)
-        return self._barred(ruling.edge) or (None if won is None else self._beaten(won))
+        return self._barred(ruling.edge) or (None if won is None else self._beaten(won, ruling.edge))
 
-    def _beaten(self, won: Edge) -> Why:
+    def _beaten(self, won: Edge, edge: Edge) -> Why:
         if won.kind != "merge":
-            return _later(won.member, Claim(self._when(won), won.owner))
+            return self._later(won.member, Claim(self._when(won), won.owner), edge)
         ruling = self.merges[won]
         return Why("merge", f"{won.member} was merged into {won.owner}: {ruling.why}", None, ruling.id)
+
+    def _later(self, member: Identifier, earlier: Claim, edge: Edge) -> Why:
+        """Why `edge` gives way to the claim that counts."""
+        when, at = earlier.when, rfc3339(earlier.when.at)
+        later = self.statements.get(edge)
+        if later is not None and when.rank < later.rank:
+            message = f"{member} belongs to {earlier.owner}: a server says so, at {at}, and only clients say otherwise"
+            return Why("less_trusted", message, when.touchpoint_id)
+        return Why("later", f"{member} belongs to {earlier.owner}, who claimed it at {at}", when.touchpoint_id)
 
 
 def superseded(by: Ruling) -> Why:
@@ -131,10 +142,3 @@ _WORDS = {
     "login": "{edge.member} was first used by {edge.owner}, at {at}",
     "claim": "{edge.member} was first given by {edge.owner}, at {at}",
 }
-
-
-def _later(member: Identifier, earlier: Claim) -> Why:
-    when = earlier.when
-    return Why(
-        "later", f"{member} belongs to {earlier.owner}, who claimed it at {rfc3339(when.at)}", when.touchpoint_id
-    )

@@ -31,7 +31,11 @@ COUNTED = frozenset({REFERRAL})
 
 
 class Fragment(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the touchpoints of one identifier, or of several, add up to."""
+    """What the touchpoints of one identifier, or of several, add up to.
+
+    Traits and consent by who said them: servers, or clients, whose trust is lower. Traits of clients are those alone
+    that no server has said anything of.
+    """
 
     channels: Mapping[str, int] = {}
     events: Mapping[str, int] = {}
@@ -39,6 +43,8 @@ class Fragment(msgspec.Struct, frozen=True, omit_defaults=True):
     last: When | None = None
     traits: Traits = {}
     consent: Consents = {}
+    client_traits: Traits = {}
+    client_consent: Consents = {}
     groups: Stays = {}
     orders: Orders = orders.NONE
 
@@ -57,13 +63,16 @@ def fragment(touchpoint: Touchpoint, zone: tzinfo) -> Fragment:
     """One touchpoint as a fragment. `zone` is the account's time zone: days are dates there."""
     call = touchpoint.data
     when = When(touchpoint.at, touchpoint.id)
+    said, agreed, by_client = traits.claimed(touchpoint), consent.stated(touchpoint), call.trust == "client"
     return Fragment(
         channels={call.channel: 1},
         events={call.name: 1} if call.type == "track" and call.name in COUNTED else {},
         first=when,
         last=when,
-        traits=traits.claimed(touchpoint),
-        consent=consent.stated(touchpoint),
+        traits={} if by_client else said,
+        consent={} if by_client else agreed,
+        client_traits=said if by_client else {},
+        client_consent=agreed if by_client else {},
         groups=groups.stated(touchpoint),
         orders=orders.placed(touchpoint, zone),
     )
@@ -74,13 +83,16 @@ def fold(sides: Iterable[Fragment]) -> Fragment:
     sides = list(sides)
     if len(sides) <= 1:
         return sides[0] if sides else EMPTY
+    by_servers = traits.fold(side.traits for side in sides)
     return Fragment(
         channels=_summed(side.channels for side in sides),
         events=_summed(side.events for side in sides),
         first=earliest(*(side.first for side in sides)),
         last=latest(*(side.last for side in sides)),
-        traits=traits.fold(side.traits for side in sides),
+        traits=by_servers,
         consent=consent.fold(side.consent for side in sides),
+        client_traits=traits.fold_clients((side.client_traits for side in sides), by_servers),
+        client_consent=consent.fold(side.client_consent for side in sides),
         groups=groups.fold(side.groups for side in sides),
         orders=orders.fold(side.orders for side in sides),
     )

@@ -9,7 +9,8 @@ import msgspec
 
 from services.profile.domain.publication import Known, looked_at
 from services.profile.domain.segments import Asked, asks_for_segments, found
-from shared.rules import Rule, holding
+from shared.facts import PROVENANCE
+from shared.rules import Rule, holding, reads
 
 Z = 1.959964
 """Of the normal distribution: 95 of 100 lie within so many standard deviations."""
@@ -30,7 +31,7 @@ def holds(known: Known, rule: Rule, saved: Asked, at: datetime) -> bool | None:
     """
     if known.redirect is not None or not known.members:
         return False
-    _, seen = looked_at(known, at)
+    _, seen = looked_at(known, at, with_provenance=saved.asks_for_provenance or reads(rule, PROVENANCE))
     segments = list(found(saved, seen).plain) if asks_for_segments(rule) else []
     return holding({"it": rule}, seen.but(segments=segments))["it"]
 

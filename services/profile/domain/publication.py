@@ -64,7 +64,7 @@ def published(known: Known, rules: Asked, at: datetime) -> Publication:
     """What to tell about a profile as of `at`; `rules` are the segments'."""
     if known.redirect is not None or not known.members:
         return _absorbed(known, at)
-    plain, seen = looked_at(known, at)
+    plain, seen = looked_at(known, at, with_provenance=rules.asks_for_provenance)
     now_in_stage = seen.facts["stage"]
     now_in = found(rules, seen)
 
@@ -89,12 +89,15 @@ def published(known: Known, rules: Asked, at: datetime) -> Publication:
     )
 
 
-def looked_at(known: Known, at: datetime) -> tuple[View, Given]:
-    """The view of somebody who has members, before anybody's rules; and what rules see of it, the stage included."""
+def looked_at(known: Known, at: datetime, *, with_provenance: bool) -> tuple[View, Given]:
+    """The view of somebody who has members, before anybody's rules; and what rules see of it, the stage included.
+
+    `with_provenance`: whether a rule asks for it.
+    """
     folded = fold(known.fragments)
     plain = view(known.profile_id, known.version, known.members, folded, known.scores)
     plain = msgspec.structs.replace(plain, computed={**plain.computed, **known.computed.values(at)})
-    seen = Given(facts(plain, folded, at))
+    seen = Given(facts(plain, folded, at, with_provenance=with_provenance))
     return plain, seen.but(stage=stages.stage(seen))
 
 

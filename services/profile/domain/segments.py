@@ -8,9 +8,19 @@ from functools import lru_cache
 import msgspec
 
 from services.profile.domain import stages
+from shared.facts import PROVENANCE
 from shared.rule_refusals import place, refused
 from shared.rule_sets import RuleSet
-from shared.rules import PROFILE_VARIABLES, Given, Rule, calendar, compile_rule, require_foreseeable, require_sound
+from shared.rules import (
+    PROFILE_VARIABLES,
+    Given,
+    Rule,
+    calendar,
+    compile_rule,
+    reads,
+    require_foreseeable,
+    require_sound,
+)
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -82,6 +92,7 @@ class Asked:
         self.plain = RuleSet({name: each for name, each in rules.items() if name not in asking})
         self.asking = RuleSet(asking)
         self.due = calendar((*stages.rules().values(), *rules.values()))
+        self.asks_for_provenance = any(reads(each, PROVENANCE) for each in rules.values())
 
 
 @lru_cache(maxsize=16)
@@ -112,4 +123,4 @@ def found(rules: Asked, facts: Given) -> Found:
 
 
 def asks_for_segments(each: Rule) -> bool:
-    return any(read.partition(".")[0] == "segments" for read in each.reads)
+    return reads(each, "segments")

@@ -1,18 +1,20 @@
 """Traits: what the person is known to be, each with where it came from.
 
-A trait's winner is the latest claim by (event time, touchpoint id, source). That order is total, so folding claims is
-commutative, associative and idempotent: any order of arrival, any duplication, any merge gives the same traits.
+A trait's winner is the latest claim by (event time, touchpoint id, source): the last of servers, where any has spoken
+of it, else the last of clients. So nobody with a public key replaces what a server has stated. That order is total, so
+folding claims is commutative, associative and idempotent: any order of arrival, any duplication, any merge gives the
+same traits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from shared.events import Touchpoint
+from shared.events import Touchpoint, Trust
 
 
 class Word(msgspec.Struct, frozen=True, array_like=True):
@@ -32,6 +34,13 @@ class Word(msgspec.Struct, frozen=True, array_like=True):
 Traits = Mapping[str, Word]
 
 
+class Winner(NamedTuple):
+    """The word for a trait that counts, and the trust of who said it."""
+
+    word: Word
+    trust: Trust
+
+
 def claimed(touchpoint: Touchpoint) -> Traits:
     """The traits that `touchpoint` claims for its person. Those of a group call are the group's, not theirs."""
     if touchpoint.data.type == "group":
@@ -42,8 +51,22 @@ def claimed(touchpoint: Touchpoint) -> Traits:
     }
 
 
+def winners(by_servers: Traits, by_clients: Traits) -> dict[str, Winner]:
+    """The word that counts for each trait."""
+    return {
+        **{name: Winner(word, "client") for name, word in by_clients.items()},
+        **{name: Winner(word, "server") for name, word in by_servers.items()},
+    }
+
+
+def fold_clients(sides: Iterable[Traits], by_servers: Traits) -> Traits:
+    """Of clients' words over all sides the last for each trait that is not among `by_servers`, all servers' words."""
+    sides = [side for side in sides if side]
+    return {name: word for name, word in fold(sides).items() if name not in by_servers} if sides else {}
+
+
 def fold(sides: Iterable[Traits]) -> Traits:
-    """The winners over all sides."""
+    """The last words over all sides, which are all of servers, or all of clients."""
     winners: dict[str, Word] = {}
     for side in sides:
         for name, word in side.items():

@@ -11,14 +11,12 @@ from typing import Any
 
 import msgspec
 
-from services.profile.domain import groups
-from services.profile.domain.consent import Consents
+from services.profile.domain import consent, groups, traits
 from services.profile.domain.fragment import REFERRAL, Fragment
 from services.profile.domain.graph import Standing, root
-from services.profile.domain.groups import Stays
-from services.profile.domain.traits import Traits
 from shared.clock import rfc3339
-from shared.events import Consent, InGroup, KnownIdentifier, ShownScores, Touchpoints, Trait, View
+from shared.events import KnownIdentifier, ShownScores, Touchpoints, Trait, View
+from shared.facts import PROVENANCE, provenance
 
 Facts = dict[str, Any]
 """What rules see: each variable's JSON value, and the datetime `now`."""
@@ -34,10 +32,10 @@ def view(
         version=version,
         root=str(root(members)),
         identifiers=tuple(
-            KnownIdentifier(member.identifier.kind, member.identifier.value, rfc3339(member.since))
+            KnownIdentifier(member.identifier.kind, member.identifier.value, rfc3339(member.since), member.trust)
             for member in members
         ),
-        traits=_traits(known.traits),
+        traits=_traits(known),
         computed={
             "order_count": known.orders.count,
             "order_value": known.orders.value,
@@ -50,13 +48,13 @@ def view(
             last_at=None if known.last is None else rfc3339(known.last.at),
             channels=dict(sorted(known.channels.items())),
         ),
-        groups=_groups(known.groups),
-        consent=_consent(known.consent),
+        groups=groups.present(known.groups),
+        consent=consent.shown(known.consent, known.client_consent),
         scores=scores,
     )
 
 
-def facts(seen: View, known: Fragment, now: datetime) -> Facts:
+def facts(seen: View, known: Fragment, now: datetime, *, with_provenance: bool = False) -> Facts:
     """What rules may ask about a person. What is not known is absent, so that a rule about it is unknown."""
     return {
         "traits": {name: trait.value for name, trait in seen.traits.items()},
@@ -72,28 +70,15 @@ def facts(seen: View, known: Fragment, now: datetime) -> Facts:
         "channels": seen.touchpoints.channels,
         "groups": [group.id for group in seen.groups],
         "now": now,
+        **({PROVENANCE: provenance(seen)} if with_provenance else {}),
     }
 
 
-def _traits(traits: Traits) -> dict[str, Trait]:
+def _traits(known: Fragment) -> dict[str, Trait]:
     return {
-        name: Trait(word.value, rfc3339(word.at), word.source, word.touchpoint_id)
-        for name, word in sorted(traits.items())
+        name: Trait(word.value, rfc3339(word.at), word.source, word.touchpoint_id, trust)
+        for name, (word, trust) in sorted(traits.winners(known.traits, known.client_traits).items())
         if word.value is not None
-    }
-
-
-def _groups(stays: Stays) -> tuple[InGroup, ...]:
-    return tuple(InGroup(group_id, rfc3339(since)) for group_id, since in groups.present(stays).items())
-
-
-def _consent(consents: Consents) -> dict[str, dict[str, Consent]]:
-    return {
-        purpose: {
-            channel: Consent(verdict.granted, rfc3339(verdict.at), verdict.touchpoint_id)
-            for channel, verdict in sorted(channels.items())
-        }
-        for purpose, channels in sorted(consents.items())
     }
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints
 
+from shared.events import Trust
 from shared.paging import TEXT
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500, pattern=TEXT)]
@@ -23,6 +24,7 @@ class WordBody(BaseModel):
     at: str
     source: str
     touchpoint_id: str
+    trust: Trust = Field(description="How far its source is believed: `server`, or `client`, whose key is public.")
 
 
 class Member(BaseModel):

@@ -48,7 +48,10 @@ class ComputedFormula(BaseModel):
     filter: Annotated[
         str | None,
         StringConstraints(min_length=1, pattern=TEXT),
-        Field(description="In CEL, over `properties`, `channel` and `name`: only events that it holds for count."),
+        Field(
+            description="In CEL, over `properties`, `channel`, `name`, `source` and `trust`: only events that it holds "
+            "for count."
+        ),
     ] = None
     window_days: int | None = Field(
         default=None,

@@ -11,7 +11,13 @@ from services.profile.schemas import Member, WordBody
 _GROUP: Any = {
     "group_id": "acme",
     "traits": {
-        "name": {"value": "Acme", "at": "2026-03-01T10:00:00.000Z", "source": "web", "touchpoint_id": "m-17"},
+        "name": {
+            "value": "Acme",
+            "at": "2026-03-01T10:00:00.000Z",
+            "source": "crm",
+            "touchpoint_id": "m-17",
+            "trust": "server",
+        },
     },
     "calls": 3,
     "first_at": "2026-03-01T10:00:00.000Z",

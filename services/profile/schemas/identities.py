@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from services.profile.schemas import Text
+from shared.events import Trust
 
 Named = Annotated[
     str,
@@ -110,6 +111,7 @@ class ExplainedIdentifier(BaseModel):
     kind: str
     value: str
     since: str
+    trust: Trust = Field(description="Of the most trusted who said that it is this person's, or saw them under it.")
     because: WhyBody
 
 
@@ -117,7 +119,12 @@ class ExplainedEdge(BaseModel):
     kind: Literal["login", "claim", "alias"]
     member: str
     owner: str
-    at: str = Field(description="When it was first said, by event time.")
+    at: str = Field(
+        description="From when on it counts: when it was first said, by event time; but what only clients said, not "
+        "before it was received."
+    )
+    happened_at: str = Field(description="The event time itself.")
+    trust: Trust = Field(description="Of the most trusted who said it: what servers say goes before what clients do.")
     touchpoint_id: str
     holds: bool
     why: WhyBody | None = Field(description="Why it does not hold; null where it does.")
@@ -145,6 +152,7 @@ class IdentityPage(BaseModel):
                         "kind": "user_id",
                         "value": "u-17",
                         "since": "2026-03-01T10:00:00.000Z",
+                        "trust": "server",
                         "because": {"code": "named", "message": "the profile is named by user_id:u-17"},
                     }
                 ],
@@ -154,6 +162,8 @@ class IdentityPage(BaseModel):
                         "member": "anonymous_id:a-2",
                         "owner": "user_id:u-17",
                         "at": "2026-03-01T10:00:00.000Z",
+                        "happened_at": "2026-03-01T10:00:00.000Z",
+                        "trust": "client",
                         "touchpoint_id": "m-1",
                         "holds": False,
                         "why": {

@@ -25,6 +25,7 @@ class TraitHistoryPage(BaseModel):
                         "at": "2026-03-01T10:00:00.000Z",
                         "source": "web",
                         "touchpoint_id": "m-17",
+                        "trust": "client",
                         "channel": "web",
                         "wins": True,
                     }
@@ -61,6 +62,7 @@ class TraitPage(BaseModel):
                         "at": "2026-03-01T10:00:00.000Z",
                         "source": "web",
                         "touchpoint_id": "m-17",
+                        "trust": "client",
                     }
                 ],
                 "next": "WyJwbGFuIl0",

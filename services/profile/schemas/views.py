@@ -8,7 +8,7 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.profile.schemas import NamedBy
-from shared.events import CallType, View
+from shared.events import CallType, Trust, View
 
 
 def _without_references(node: Any, definitions: dict[str, Any]) -> Any:
@@ -35,6 +35,8 @@ class TimelineTouchpoint(BaseModel):
     name: str | None
     at: str
     received_at: str
+    source: str
+    trust: Trust = Field(description="How far its source was believed: `server`, or `client`, whose key is public.")
     channel: str
     properties: dict[str, Any]
     identifiers: list[NamedBy]
@@ -53,6 +55,8 @@ class TimelinePage(BaseModel):
                         "name": "Order Completed",
                         "at": "2026-03-01T10:00:00.000Z",
                         "received_at": "2026-03-01T10:00:00.120Z",
+                        "source": "shop",
+                        "trust": "client",
                         "channel": "web",
                         "properties": {"order_id": "o-1", "total": 49.9},
                         "identifiers": [{"kind": "user_id", "value": "u-17"}],

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from services.profile.domain.identity import NAMED
-from services.profile.domain.traits import Word
+from services.profile.domain.traits import Winner
 from services.profile.service import history
 from services.profile.service.history import Page
 from services.profile.service.reading import EVER, found_profile, shown_removal
@@ -21,7 +21,7 @@ class Words(NamedTuple):
     """A page of what was said of a trait; the word that wins of all; and before when retention removed words."""
 
     page: Page
-    winner: Word | None
+    winner: Winner | None
     removed_before: datetime | None
 
 
@@ -39,7 +39,7 @@ class TraitHistory:
 
     async def present(
         self, identifier: Identifier, after: str | None, limit: int, work: Work
-    ) -> Sequence[tuple[str, Word]]:
+    ) -> Sequence[tuple[str, Winner]]:
         """The last word for each trait, by name, those past `after`. Raises ProfileNotFound."""
         found = await found_profile(work, identifier)
         words = await traits.winners(work, found.profile_id)

@@ -46,7 +46,9 @@ async def chunk(work: Work, definition: Definition, span: Span, after: Place | N
 
 def _occurrence(row: Row[Any]) -> Occurrence:
     owner = Identifier(row.kind, row.value)
-    return Occurrence(owner, aware(row.at), row.touchpoint_id, row.source, row.name, row.channel, row.properties)
+    return Occurrence(
+        owner, aware(row.at), row.touchpoint_id, row.source, row.name, row.channel, row.properties, row.trust
+    )
 
 
 def _place(row: Row[Any]) -> Place:
@@ -66,7 +68,7 @@ def _chunk(span: Span, *, going_on: bool) -> TextClause:
     end = "infinity" if span.end is None else rfc3339(span.end)
     further = "AND (kind, value, at, touchpoint_id, source) > (:kind, :value, CAST(:at AS timestamptz), :id, :source)"
     return text(f"""
-        SELECT kind, value, at, touchpoint_id, source, name, channel, matches, looked,
+        SELECT kind, value, at, touchpoint_id, source, trust, name, channel, matches, looked,
             CASE WHEN matches THEN CAST(properties AS text) END AS properties
         FROM (
             SELECT *, max(place) OVER () AS looked

@@ -12,6 +12,7 @@ import msgspec
 
 from services.profile.domain.computed import cells
 from services.profile.domain.computed.cells import Aggregate
+from shared.events import Trust
 from shared.identifiers import Identifier
 from shared.rules import EVENT_VARIABLES, Rule, RuleRefused, compile_rule, require_sound
 
@@ -42,6 +43,7 @@ class Occurrence(msgspec.Struct, frozen=True):
     name: str
     channel: str
     properties: bytes | str
+    trust: Trust = "server"
 
 
 class Formula(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

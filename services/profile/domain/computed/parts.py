@@ -41,7 +41,9 @@ def occurrences(batch: Iterable[Owned], defined: Defined) -> Iterator[Occurrence
         call = each.touchpoint.data
         if call.type == "track" and call.name is not None and call.name in events:
             point = each.touchpoint
-            yield Occurrence(each.owner, point.at, point.id, point.source, call.name, call.channel, call.properties)
+            yield Occurrence(
+                each.owner, point.at, point.id, point.source, call.name, call.channel, call.properties, call.trust
+            )
 
 
 def counted(happened: Iterable[Occurrence], defined: Defined) -> Parts:
@@ -104,7 +106,13 @@ def _passing(event: Occurrence, properties: dict[str, Any], wanted: Sequence[Def
     rules = {text: usable_filter(text) for each in wanted if (text := each.formula.filter) is not None}
     if not rules:
         return list(wanted)
-    facts = {"properties": properties, "channel": event.channel, "name": event.name}
+    facts = {
+        "properties": properties,
+        "channel": event.channel,
+        "name": event.name,
+        "source": event.source,
+        "trust": event.trust,
+    }
     held: Mapping[str, bool | None] = holding({text: rule for text, rule in rules.items() if rule}, facts)
     return [each for each in wanted if each.formula.filter is None or held.get(each.formula.filter)]
 
