@@ -10,7 +10,7 @@ import pytest
 
 from services.personalize.domain.customers import Exposure, Reliance, Request
 from services.personalize.domain.offers import Cap, Offer
-from shared.events import Consent, InGroup, InSegment, ShownScores, Stage, Touchpoints, Trait, View
+from shared.events import Consent, InGroup, InSegment, ShownScores, Stage, Touchpoints, Trait, Trust, View
 from tests.builders import START, after
 from tests.personalize.questions import decided, offer, request
 
@@ -137,6 +137,41 @@ def test_consent_is_to_a_purpose_and_some_offers_need_none() -> None:
     refused = consented(every=REFUSED)
     assert gate(offer(purpose="service"), view=refused) == (None, None)
     assert gate(offer(purpose=None), request(channel="email"), refused) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("on_channel", "on_every", "refused"),
+    [
+        ((True, LATER, "client"), (False, EARLIER, "server"), True),
+        ((False, EARLIER, "server"), (True, LATER, "client"), True),
+        ((True, EARLIER, "server"), (False, LATER, "client"), True),
+        ((False, EARLIER, "client"), (True, LATER, "server"), False),
+        ((True, LATER, "client"), (False, EARLIER, "client"), False),
+        ((True, LATER, "server"), (False, EARLIER, "server"), False),
+    ],
+)
+def test_a_client_s_grant_overrides_no_refusal_of_a_server_on_another_channel(
+    on_channel: tuple[bool, str, Trust], on_every: tuple[bool, str, Trust], refused: bool
+) -> None:
+    words = {
+        channel: Consent(granted, at, "m-1", trust)
+        for channel, (granted, at, trust) in (("email", on_channel), ("*", on_every))
+    }
+    found = gate(offer(purpose="marketing"), request(channel="email"), view(consent={"marketing": words}))
+    assert found[0] == ("consent" if refused else None)
+
+
+def test_an_offer_s_rule_may_ask_who_says_so() -> None:
+    known = view(
+        traits={"plan": Trait("pro", EARLIER, "crm", "m-1"), "city": Trait("Izmir", EARLIER, "page", "m-2", "client")}
+    )
+    for rule, failed in (
+        ('provenance.traits.plan.trust == "server" && provenance.traits.plan.source == "crm"', None),
+        ('provenance.traits.city.trust == "server"', "eligibility"),
+        ('provenance.traits.age.trust == "server"', "eligibility"),
+    ):
+        assert gate(offer(eligibility=rule), view=known)[0] == failed
+    assert gate(offer(eligibility="!has(provenance.traits.plan)"), view=None)[0] is None
 
 
 # --- fatigue ---------------------------------------------------------------------------------------------------------
