@@ -10,7 +10,7 @@ from pydantic_settings import SettingsConfigDict
 
 from services.scoring.domain.engagement import WEIGHTS, Signals
 from services.scoring.domain.lifetime_value import Horizon
-from services.scoring.domain.terms import Terms
+from services.scoring.domain.terms import Counted, Terms
 from shared.settings import (
     DatabaseSettings,
     KafkaSettings,
@@ -48,6 +48,10 @@ class Settings(ServiceSettings):
     # The decayed points that show as an engagement of 50.
     engagement_k: float = Field(default=10.0, gt=0)
 
+    # Whose touchpoints count, for purchases and engagement: `all`, or `server`, only those of sources that keep their
+    # key to themselves. It holds for what is absorbed from then on; what was counted before stays counted.
+    trust: Counted = "all"
+
     # Weeks within which a customer must return, or counts as lost.
     churn_weeks: int = Field(default=13, ge=1, le=520)
     # Months ahead that lifetime value looks, its discount a month, and the share of a sale's money that stays.
@@ -72,4 +76,4 @@ class Settings(ServiceSettings):
             k=self.engagement_k,
         )
         horizon = Horizon(self.ltv_months, self.monthly_discount, self.margin, self.churn_weeks)
-        return Terms(self.time_zone, signals, horizon, self.minimum_customers)
+        return Terms(self.time_zone, signals, horizon, self.minimum_customers, self.trust)

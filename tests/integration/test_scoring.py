@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -81,6 +82,28 @@ async def test_an_anonymous_visitor_is_scored_too(office: Office) -> None:
     assert scored.engagement is not None
     assert (scored.engagement.score, scored.engagement.negative) == (0, pytest.approx(8, abs=0.01))
     assert scored.purchases is None
+
+
+async def test_only_what_servers_say_counts_where_that_is_set(installation: Installation) -> None:
+    """Orders by the hundred and a flood of contacts, with a public key: none of it makes anybody worth more."""
+    await make_topics(installation)
+    async with open_office(settings(installation, trust="server")) as office:
+        await office.say(membership("user_id:u-1"))
+        await until(lambda: _sent(office, "p-u-1"))
+        forged = [
+            just_now("Order Completed", user="u-1", trust="client", id=f"forged-{number}", properties={"total": 1e6})
+            for number in range(100)
+        ]
+        await office.tell(*forged, just_now("Complaint Opened", user="u-1", trust="client"))
+        await office.tell(bought(20, 0))
+        await office.applied(topics.TOUCHPOINTS, 102)
+        scores = await office.scores("user_id:u-1")
+        assert (scores["purchases"]["count"], scores["purchases"]["value"]) == (1, 20)
+        assert (scores["engagement"]["positive"], scores["engagement"]["negative"]) == (pytest.approx(10, abs=0.1), 0)
+    async with open_office(settings(installation)) as office:
+        await office.tell(msgspec.structs.replace(forged[0], id="counted"))
+        await office.applied(topics.TOUCHPOINTS, 103)
+        assert (await office.scores("user_id:u-1"))["purchases"]["count"] == 2, "without it everybody's orders count"
 
 
 async def test_nobody_is_a_404_and_nonsense_a_400(office: Office) -> None:

@@ -30,7 +30,8 @@ def test_weights_are_over_the_defaults() -> None:
 
 def test_everything_reaches_the_domain() -> None:
     horizon = {"churn_weeks": 8, "ltv_months": 24, "monthly_discount": 0.02, "margin": 0.4}
-    terms = settings(time_zone="Europe/Istanbul", **horizon).terms()
+    terms = settings(time_zone="Europe/Istanbul", trust="server", **horizon).terms()
+    assert terms.counted == "server"
     assert str(terms.zone) == "Europe/Istanbul"
     assert (terms.horizon.churn_weeks, terms.horizon.ltv_months) == (8, 24)
     assert (terms.horizon.monthly_discount, terms.horizon.margin) == (0.02, 0.4)
@@ -47,7 +48,14 @@ def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"time_zone": "Europe/Atlantis"}, {"half_life": 0}, {"margin": 0}, {"half_lives": {"page": 0.1}}]
+    "wrong",
+    [
+        {"time_zone": "Europe/Atlantis"},
+        {"half_life": 0},
+        {"margin": 0},
+        {"half_lives": {"page": 0.1}},
+        {"trust": "client"},
+    ],
 )
 def test_what_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):

@@ -56,15 +56,17 @@ class Scores:
     # --- in ----------------------------------------------------------------------------------------------------------
 
     async def absorb(self, batch: Sequence[Touchpoint], work: Work) -> None:
-        """Bring new touchpoints into their fragments, inside the consumer's transaction `work`.
+        """Bring new touchpoints into their fragments, those that count, inside the consumer's transaction `work`.
 
         Whose profile that concerns is asked only once the fragments are locked: `link` holds them too, so one of the
         two always sees what the other wrote, and no profile misses its mark.
         """
         fresh = defaultdict(list)
-        for touchpoint in batch:
+        for touchpoint in filter(self.terms.counts, batch):
             fresh[touchpoint.owner].append(fragment.fragment(touchpoint, self.terms.signals, self.terms.zone))
         owners = sorted(fresh)
+        if not owners:
+            return
         before = await fragments.lock(work, owners)
 
         after = {owner: fragment.merged([before[owner], *fresh[owner]]) for owner in owners}
