@@ -200,9 +200,8 @@ async def test_a_profile_s_id_stands_for_the_identifier_that_names_it(database: 
 
 
 async def test_the_old_profile_id_of_a_device_does_not_tear_it_from_its_user(database: Database) -> None:
-    await happened(
-        database, [page("1", anonymous="a")], [identify("2", 1, user="u", anonymous="a"), page("3", user="v")]
-    )
+    await happened(database, [page("1", anonymous="a")])
+    await happened(database, [identify("2", 1, user="u", anonymous="a"), page("3", user="v")])
     old = f"profile_id:{id_of('anonymous_id:a')}"
     with pytest.raises(Together):
         await rule(database, "merge", old, "user_id:u")

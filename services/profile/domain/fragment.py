@@ -91,8 +91,8 @@ def fold(sides: Iterable[Fragment]) -> Fragment:
         last=latest(*(side.last for side in sides)),
         traits=by_servers,
         consent=consent.fold(side.consent for side in sides),
-        client_traits=traits.fold_clients((side.client_traits for side in sides), by_servers),
-        client_consent=consent.fold(side.client_consent for side in sides),
+        client_traits=traits.fold_clients([side.client_traits for side in sides], by_servers),
+        client_consent=consent.fold([side.client_consent for side in sides if side.client_consent]),
         groups=groups.fold(side.groups for side in sides),
         orders=orders.fold(side.orders for side in sides),
     )

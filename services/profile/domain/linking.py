@@ -61,7 +61,7 @@ def _is_news(edge: Edge, when: Precedence, known: Places) -> bool:
         return True
     standing = known[edge.member].standing
     if edge.kind == "seen":
-        return standing.seen is None or sighted(standing.seen, when) != standing.seen
+        return sighted(standing.seen, when) is not standing.seen
     return standing.claim is None or Claim(when, edge.owner) < standing.claim
 
 

@@ -62,5 +62,7 @@ def sighted(one: Precedence | None, other: Precedence | None) -> Precedence | No
     """
     if one is None or other is None:
         return one or other
+    if one.rank == other.rank:  # nearly always, and it is asked for every touchpoint
+        return min(one, other)
     first, rank = min(one, other, key=lambda each: each.time), min(one.rank, other.rank)
     return first if first.rank == rank else msgspec.structs.replace(first, rank=rank)

@@ -61,8 +61,8 @@ def winners(by_servers: Traits, by_clients: Traits) -> dict[str, Winner]:
 
 def fold_clients(sides: Iterable[Traits], by_servers: Traits) -> Traits:
     """Of clients' words over all sides the last for each trait that is not among `by_servers`, all servers' words."""
-    sides = [side for side in sides if side]
-    return {name: word for name, word in fold(sides).items() if name not in by_servers} if sides else {}
+    last = fold([side for side in sides if side])
+    return {name: word for name, word in last.items() if name not in by_servers} if last else last
 
 
 def fold(sides: Iterable[Traits]) -> Traits:
