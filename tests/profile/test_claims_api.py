@@ -30,7 +30,7 @@ def backdated(user: str, minutes: float, **rest: Any) -> Touchpoint:
 
 
 async def explained(service: Service, person: str) -> Json:
-    answer = await service.send("GET", f"/v1/profiles/{quote(person, safe='')}/identity", params={"limit": 1000})
+    answer = await service.send("GET", f"/v1/profiles/{quote(person, safe='')}/identity", params={"limit": 500})
     assert answer.status_code == 200, answer.text
     found: Json = answer.json()
     return found
