@@ -77,6 +77,10 @@ def guard(scope: Scope | None = None) -> Callable[[Request], Awaitable[None]]:
     return check
 
 
+SHOWS_PEOPLE = Depends(guard("read:people"))
+"""For routes that show who somebody is, or what they did: beside the guard that all routes have."""
+
+
 def operator(secret: SecretStr, check: Callable[[Request], Awaitable[object]]) -> Callable[[Request], Awaitable[None]]:
     """A dependency for what operators ask: it lets pass the key of the settings at once, and others as `check` does.
 

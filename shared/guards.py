@@ -74,11 +74,18 @@ async def _ask(scope: Scope) -> None:
 
 
 def guards_first(routes: Sequence[BaseRoute]) -> None:
-    """Have FastAPI ask the guards of all `routes` before their other dependencies."""
+    """Have FastAPI ask the guards of all `routes` before their other dependencies.
+
+    A route's own comes before those of the routers that it is in: it asks for more, and says what is missing.
+    """
     for route in iter_route_contexts(routes):
         dependant: Dependant | None = getattr(route, "dependant", None)
         if dependant is not None:
-            dependant.dependencies.sort(key=lambda each: not _guards(each))
+            own: list[Dependant] = []
+            others: list[Dependant] = []
+            for each in dependant.dependencies:
+                (own if _guards(each) else others).append(each)
+            dependant.dependencies[:] = [*reversed(own), *others]
 
 
 def _guards(dependency: Dependant) -> bool:

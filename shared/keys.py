@@ -25,7 +25,7 @@ from shared.events import NamedKey
 from shared.health import Health
 from shared.kafka import connection
 from shared.key_records import KeyRecords, KeySignatures
-from shared.scopes import SCOPES, Scope, digest, opens
+from shared.scopes import SCOPES, Scope, Service, digest, opens
 from shared.settings import KafkaSettings
 
 log = structlog.get_logger(__name__)
@@ -53,8 +53,9 @@ Names = tuple[str, ...] | None
 class Keyring:
     """The keys that a process knows. `complete` once it has read all that there were at some moment."""
 
-    def __init__(self, secret: SecretStr, clock: Clock) -> None:
+    def __init__(self, secret: SecretStr, clock: Clock, service: Service) -> None:
         self.clock = clock
+        self.service = service
         self.complete = False
         self.given = NamedKey(
             id=SETTINGS_KEY, source="server", digest=digest(secret.get_secret_value()).hex(), scopes=SCOPES
@@ -79,6 +80,10 @@ class Keyring:
             raise Unavailable("keys have not been read yet: send this again in a moment")
         if key is None or not key.holds(self.clock()):
             raise Forbidden("this key is not known, or has ended: use a secret key that holds")
+        if key.services is not None and self.service not in key.services:
+            raise Forbidden(f"this key is not for {self.service}: it was narrowed to {', '.join(key.services)}")
+        if key.sources is not None:
+            raise Forbidden(f"this key is for sources of ingest, and not for {self.service}")
         if not opens(key.scopes, scope):
             raise Forbidden(f"this key may not do that: use one whose scopes have {scope!r}")
         return key

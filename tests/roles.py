@@ -60,7 +60,8 @@ async def tell_keys(kafka: Kafka, app: FastAPI, now: datetime) -> Keys:
 
 
 OPENED_BY: Mapping[Scope, frozenset[Scope]] = {
-    "read": frozenset({"read", "admin"}),
+    "read": frozenset({"read", "read:people", "admin"}),
+    "read:people": frozenset({"read:people", "admin"}),
     "decide": frozenset({"decide", "admin"}),
     "admin": frozenset({"admin"}),
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
@@ -15,7 +17,7 @@ from shared.settings import (
     kafka_settings,
 )
 
-SERVICE = "ingest"
+SERVICE: Final = "ingest"
 
 
 class Settings(ServiceSettings, UserTokenSettings):

@@ -54,7 +54,8 @@ SOURCE = Table(
 )
 
 # Of a key only its SHA-256 is kept, and its first characters to know it again by. It ends at `ends_at`: revoked then,
-# or replaced by another; null while nobody has ended it. `told_end` is the end that the other services were told of:
+# or replaced by another; null while nobody has ended it. It opens `services`, and of ingest what is `sources`'; all of
+# them where those are null. `told_end` is the end that the other services were told of:
 # infinity where there was none, null before they were told anything.
 SOURCE_KEY = Table(
     "source_key",
@@ -64,6 +65,8 @@ SOURCE_KEY = Table(
     Column("digest", LargeBinary, nullable=False, unique=True),
     Column("hint", _TEXT, nullable=False),
     Column("scopes", ARRAY(_TEXT), nullable=False),
+    Column("services", ARRAY(Text())),
+    Column("sources", ARRAY(Text())),
     Column("made_at", _TIME, nullable=False),
     Column("ends_at", _TIME),
     Column("told_end", _TIME),

@@ -86,7 +86,7 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
         Database.open(settings.database) as reads,
     ):
         await kafka.require((topics.TOUCHPOINTS, topics.PROFILES, topics.KEYS, *topics.given_by(SERVICE)))
-        app.state.keyring = keyring = Keyring(settings.secret_key, clock)
+        app.state.keyring = keyring = Keyring(settings.secret_key, clock, SERVICE)
         keys = KeyReader(
             service=SERVICE,
             settings=settings.kafka,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Self
+from typing import Final, Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
@@ -21,7 +21,7 @@ from shared.settings import (
     kafka_settings,
 )
 
-SERVICE = "personalize"
+SERVICE: Final = "personalize"
 
 
 class Settings(ServiceSettings, UserTokenSettings):

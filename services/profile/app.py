@@ -109,7 +109,7 @@ class _Made:
         self.lookups = lookups
         self.health = health
         self.clock = clock
-        self.keyring = Keyring(settings.secret_key, clock)
+        self.keyring = Keyring(settings.secret_key, clock, SERVICE)
         self.profiles = Profiles(
             limits=settings.limits, zone=settings.time_zone, clock=clock, scores_within=settings.scores_within
         )

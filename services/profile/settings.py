@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 from zoneinfo import ZoneInfo
 
 from pydantic import AliasChoices, Field, field_validator
@@ -18,7 +18,7 @@ from shared.settings import (
     kafka_settings,
 )
 
-SERVICE = "profile"
+SERVICE: Final = "profile"
 
 
 class Settings(ServiceSettings):

@@ -69,7 +69,7 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
     terms = settings.terms()
     async with Kafka.open(settings.kafka, health) as kafka, Database.open(settings.database) as database:
         await kafka.require(NEEDED)
-        app.state.keyring = keyring = Keyring(settings.secret_key, clock)
+        app.state.keyring = keyring = Keyring(settings.secret_key, clock, SERVICE)
         keys = KeyReader(
             service=SERVICE,
             settings=settings.kafka,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 from zoneinfo import ZoneInfo
 
 from pydantic import AliasChoices, Field
@@ -19,7 +19,7 @@ from shared.settings import (
     kafka_settings,
 )
 
-SERVICE = "scoring"
+SERVICE: Final = "scoring"
 
 Weight = Annotated[float, Field(ge=-1e6, le=1e6)]
 # Days; under one, sums would keep thousands of digits.

@@ -257,11 +257,14 @@ async def test_sources_of_before_keep_working_and_those_with_public_keys_are_cli
             )
             for name, scopes in ((name, each) for name, made in keys.items() for each in made):
                 id = uuid.uuid4().hex
-                await sources.put_key(
-                    work, id=id, source=name, digest=id.encode(), hint="sk_", scopes=scopes, now=datetime.now(UTC)
+                ends_at = LONG_AGO if name == "ended" else None
+                await work.execute(
+                    text("""
+                        INSERT INTO source_key (id, source, digest, hint, scopes, made_at, ends_at)
+                        VALUES (:id, :source, :digest, 'sk_', CAST(:scopes AS text[]), now(), :ends_at)
+                    """),
+                    {"id": id, "source": name, "digest": id.encode(), "scopes": scopes, "ends_at": ends_at},
                 )
-                if name == "ended":
-                    await sources.end_key(work, id, LONG_AGO)
 
         await asyncio.to_thread(db.migrate, settings, SCRIPTS)
 

@@ -301,7 +301,7 @@ ROUTES = [
 @pytest.fixture(scope="module")
 async def reader(door: Door) -> tuple[str, str]:
     """A key that may look at everything."""
-    made = (await desk(door, "POST", "sources/server/keys", json={"scopes": ["read"]})).json()
+    made = (await desk(door, "POST", "sources/server/keys", json={"scopes": ["read:people"]})).json()
     await in_force(door)
     return (made["key"], "")
 

@@ -101,6 +101,31 @@ async def test_a_key_opens_profile_by_itself_and_with_its_scope_only(door: Door,
         assert (await asked(profile, each["key"]), await asked(profile, each["key"], "PUT")) == (403, 403)
 
 
+async def test_a_key_for_another_service_opens_nothing_in_profile_and_is_told_so(
+    door: Door, profile: Service, source: str
+) -> None:
+    async def made(**narrowed: object) -> str:
+        body = {"scopes": ["admin"], **narrowed}
+        return str((await told(door, "POST", f"sources/{source}/keys", body))["key"])
+
+    for key, status in (
+        (await made(services=["scoring"]), 403),
+        (await made(sources=[source]), 403),
+        (await made(services=["profile", "scoring"]), 200),
+    ):
+        await until(lambda key=key: knows(profile.app.state.keyring, key))  # type: ignore[misc]
+        assert (await asked(profile, key), await asked(profile, key, "PUT")) == (status, status)
+
+
+async def test_people_are_shown_to_keys_that_may_read_people_only(door: Door, profile: Service, source: str) -> None:
+    for scope, status in (("read", 403), ("read:people", 404), ("admin", 404)):
+        key = (await make_key(door, source, scope))["key"]
+        await until(lambda key=key: knows(profile.app.state.keyring, key))  # type: ignore[misc]
+        answer = await profile.client.get("/v1/profiles/user_id:nobody", headers={"authorization": f"Bearer {key}"})
+        assert answer.status_code == status
+        assert await asked(profile, key) == 200
+
+
 async def test_a_rotated_key_and_its_successor_both_hold_until_the_overlap_ends(
     door: Door, profile: Service, source: str
 ) -> None:
@@ -310,7 +335,7 @@ async def make_anew(installation: Installation) -> None:
 @asynccontextmanager
 async def reading(kafka: KafkaSettings, *secrets: str) -> AsyncIterator[Keyring]:
     """A keyring that is being filled with what is signed with one of `secrets`, that of the tests where none is."""
-    keyring = Keyring(SecretStr(SECRET), system_clock)
+    keyring = Keyring(SecretStr(SECRET), system_clock, "profile")
     signatures = KeySignatures(secrets) if secrets else SIGNATURES
     reader = KeyReader(service="test", settings=kafka, signatures=signatures, keyring=keyring, health=Health())
     task = asyncio.create_task(reader.run())

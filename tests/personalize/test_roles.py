@@ -30,7 +30,7 @@ FOR_PEOPLE = ("GET", "/v1/decide")
 """It takes a user token, and no key."""
 ROUTES = guarded(app, {FOR_PEOPLE})
 
-SPECIAL: dict[Asked, Scope] = {("POST", "/v1/decide"): "decide"}
+SPECIAL: dict[Asked, Scope] = {("POST", "/v1/decide"): "decide", ("GET", "/v1/decisions/{id}"): "read:people"}
 """What needs another scope than `read` to look and `admin` to change."""
 
 

@@ -25,7 +25,19 @@ app = build(
 )
 ROUTES = guarded(app)
 
-SPECIAL: dict[Asked, Scope] = {("POST", "/v1/segments/preview"): "read"}
+SPECIAL: dict[Asked, Scope] = {
+    ("POST", "/v1/segments/preview"): "read:people",
+    **{
+        ("GET", f"/v1/{path}"): "read:people"
+        for path in (
+            "profiles/{person:path}", "profiles/{person:path}/timeline", "profiles/{person:path}/identity",
+            "profiles/{person:path}/computed", "profiles/{person:path}/traits",
+            "profiles/{person:path}/traits/{name:path}", "segments/{segment_id}/profiles",
+            "groups/{group_id:path}/profiles", "identities/rulings", "identities/proposals",
+            "identities/proposals/{proposal_id}",
+        )
+    },
+}  # fmt: skip
 """What needs another scope than `read` to look and `admin` to change."""
 
 
@@ -41,6 +53,11 @@ def test_there_are_routes_to_be_guarded() -> None:
 @pytest.mark.parametrize("asked", ROUTES, ids=" ".join)
 async def test_each_route_lets_in_who_may(service: Service, keys: Keys, asked: Asked) -> None:
     await lets_in_who_may(service.client, asked, keys, SPECIAL)
+
+
+def test_every_route_that_shows_people_is_there() -> None:
+    """A path that was moved would no longer be looked at."""
+    assert SPECIAL.keys() <= set(ROUTES)
 
 
 async def test_what_is_ruled_is_written_down_with_the_key_that_ruled_it(service: Service, keys: Keys) -> None:

@@ -130,7 +130,9 @@ async def test_both_ways_let_in_the_same(service: Service, client: httpx.AsyncCl
     texts = [*keys.by_scope.values(), keys.revoked, "wrong"]
     shown = [await same(service, client, "user_id:vw-u", bearer(text)) for text in texts]
     by_key = dict(zip([*keys.by_scope, "revoked", "wrong"], [answer.status_code for answer in shown], strict=True))
-    assert by_key == {"write": 403, "read": 200, "decide": 403, "admin": 200, "revoked": 403, "wrong": 403}
+    assert by_key == {
+        "write": 403, "read": 403, "read:people": 200, "decide": 403, "admin": 200, "revoked": 403, "wrong": 403,
+    }  # fmt: skip
     for headers in ({}, {"authorization": "Basic ???"}, {"authorization": "Bearer"}):
         assert (await same(service, client, "user_id:vw-u", headers)).status_code == 401
     assert (await same(service, client, "nobody", {})).status_code == 401  # before anything is said of the address

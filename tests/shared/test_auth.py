@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from shared.auth import Caller, credential, guard
+from shared.auth import SHOWS_PEOPLE, Caller, credential, guard
 from shared.errors import TemasError
 from shared.events import NamedKey
 from shared.http import Json
@@ -42,7 +42,7 @@ def named(scopes: str, **rest: Any) -> NamedKey:
 
 @pytest.fixture
 def keyring() -> Keyring:
-    ring = Keyring(SecretStr(SECRET), lambda: NOON)
+    ring = Keyring(SecretStr(SECRET), lambda: NOON, "profile")
     for scopes in OPENED:
         ring.learn(named(scopes))
     ring.learn(named("admin read", ends_at=NOON))
@@ -62,6 +62,10 @@ async def client(keyring: Keyring) -> AsyncIterator[httpx.AsyncClient]:
 
     @app.api_route("/closed", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], dependencies=[Depends(guard())])
     async def closed(caller: Caller) -> str:
+        return caller.id
+
+    @app.get("/people", dependencies=[SHOWS_PEOPLE])
+    async def people(caller: Caller) -> str:
         return caller.id
 
     @app.post("/decide", dependencies=[Depends(guard("decide"))])
@@ -101,8 +105,9 @@ async def test_another_key_gets_403(client: httpx.AsyncClient, given: str) -> No
 OPENED = {
     "write": set(),
     "read": {"GET"},
+    "read:people": {"GET", "people"},
     "decide": {"decide"},
-    "admin": {"GET", "POST", "PUT", "PATCH", "DELETE", "decide"},
+    "admin": {"GET", "POST", "PUT", "PATCH", "DELETE", "decide", "people"},
     "decide read write": {"GET", "decide"},
     "a-scope-of-next-year": set(),
 }
@@ -110,23 +115,39 @@ OPENED = {
 
 
 @pytest.mark.parametrize("scopes", OPENED)
-@pytest.mark.parametrize("asked", ["GET", "POST", "PUT", "PATCH", "DELETE", "decide"])
+@pytest.mark.parametrize("asked", ["GET", "POST", "PUT", "PATCH", "DELETE", "decide", "people"])
 async def test_a_key_opens_what_its_scopes_say_and_is_told_what_is_missing(
     client: httpx.AsyncClient, scopes: str, asked: str
 ) -> None:
-    method, path = ("POST", "/decide") if asked == "decide" else (asked, "/closed")
+    special = {"decide": ("POST", "/decide"), "people": ("GET", "/people")}
+    method, path = special.get(asked, (asked, "/closed"))
     answer = await client.request(method, path, headers={"authorization": f"Bearer k-{scopes}"})
     if asked in OPENED[scopes]:
         assert (answer.status_code, answer.json()) == (200, f"shop:{scopes}")
     else:
-        missing = {"GET": "read", "decide": "decide"}.get(asked, "admin")
+        missing = {"GET": "read", "decide": "decide", "people": "read:people"}.get(asked, "admin")
         assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
         assert f"'{missing}'" in answer.json()["message"]
 
 
+async def test_a_key_opens_the_services_only_that_it_is_for(client: httpx.AsyncClient, keyring: Keyring) -> None:
+    for scopes, told, status, said in (
+        ("admin to-come-1", {"services": ("profile", "scoring")}, 200, "shop:admin"),
+        ("admin to-come-2", {"services": ("scoring",)}, 403, "is not for profile: it was narrowed to scoring"),
+        ("admin to-come-3", {"services": ()}, 403, "is not for profile"),
+        ("admin to-come-4", {"sources": ("web",)}, 403, "is for sources of ingest"),
+        ("admin to-come-5", {"services": ("profile",), "sources": ("web",)}, 403, "is for sources of ingest"),
+    ):
+        keyring.learn(named(scopes, **told))
+        for method in ("GET", "PUT"):
+            answer = await client.request(method, "/closed", headers={"authorization": f"Bearer k-{scopes}"})
+            assert answer.status_code == status
+            assert said in answer.text
+
+
 def test_whoever_may_change_things_may_not_send_events() -> None:
     """A secret that lies in a page, because it sends, must not be one that opens anything else, nor the other way."""
-    assert [scope for scope in SCOPES if opens({"admin"}, scope)] == ["read", "decide", "admin"]
+    assert [scope for scope in SCOPES if opens({"admin"}, scope)] == ["read", "read:people", "decide", "admin"]
     assert [scope for scope in SCOPES if opens({"write"}, scope)] == ["write"]
 
 
@@ -151,7 +172,7 @@ async def test_until_keys_have_been_read_a_key_that_is_not_known_is_to_come_agai
 def test_a_key_ends_when_the_earliest_word_says_in_whatever_order_they_come(
     ends: list[int | None], random: Random
 ) -> None:
-    ring = Keyring(SecretStr(SECRET), lambda: NOON)
+    ring = Keyring(SecretStr(SECRET), lambda: NOON, "profile")
     told = [named("read", ends_at=None if end is None else NOON + timedelta(days=end)) for end in (*ends, *ends)]
     random.shuffle(told)
     for each in told:

@@ -93,7 +93,7 @@ def test_the_first_secret_signs_and_all_verify() -> None:
 @given(st.lists(keys, min_size=1, max_size=4))
 def test_what_is_told_of_a_key_comes_to_the_same_in_any_order_and_however_often(told: list[NamedKey]) -> None:
     def learned(order: Any) -> Any:
-        ring = Keyring(SecretStr(SECRET_KEY), lambda: NOON)
+        ring = Keyring(SecretStr(SECRET_KEY), lambda: NOON, "profile")
         for each in order:
             ring.learn(each)
         [key] = ring.made.values()

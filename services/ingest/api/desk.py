@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
@@ -39,13 +39,24 @@ class Desk:
         """`use` in one transaction."""
         return await self.database.retrying(use)
 
-    def caller(self, authorization: str | None, scope: Scope) -> Key:
-        """The key in an `Authorization` header. Raises Unauthorized, and Forbidden where it lacks `scope`."""
+    def caller(self, authorization: str | None, scope: Scope, sources: Collection[str]) -> Key:
+        """The key in an `Authorization` header, which may do what needs `scope` to what is of `sources`.
+
+        `sources`: those that the request names; empty where it is about all of them. Raises Unauthorized and Forbidden.
+        """
         key = self.registry.current.by_header(authorization or "")
         if key is None or not key.holds(self.clock()):
             raise Unauthorized("this needs a secret key that holds: as HTTP Basic user name, or as Bearer token")
+        if not key.opens_ingest:
+            raise Forbidden(f"this key is not for ingest: it was narrowed to {key.narrowing}")
         if not key.may(scope):
             raise Forbidden(f"this key may not do that: use one whose scopes have {scope!r}")
+        own = key.narrowing.sources
+        if own is not None and not (sources and own.issuperset(sources)):
+            raise Forbidden(
+                f"this key is for the sources {', '.join(sorted(own))} alone: it opens /v1/sources/… of those, and the "
+                "plan and the list of rejected events with ?source="
+            )
         return key
 
 
@@ -61,18 +72,50 @@ async def _desk(request: Request) -> Desk:
 AtDesk = Annotated[Desk, Depends(_desk)]
 
 
-@guarding
-async def reader(request: Request) -> Key:
-    return (await _desk(request)).caller(request.headers.get("authorization"), "read")
+Naming = Callable[[Request], Collection[str]]
+"""Gives the sources that a request names."""
 
 
-@guarding
-async def admin(request: Request) -> Key:
-    return (await _desk(request)).caller(request.headers.get("authorization"), "admin")
+def _of_all(request: Request) -> Collection[str]:
+    return ()
 
 
+def _named(request: Request) -> Collection[str]:
+    return (request.path_params["name"],)
+
+
+def _asked(request: Request) -> Collection[str]:
+    return request.query_params.getlist("source")
+
+
+def _key(scope: Scope, sources: Naming = _of_all) -> Callable[[Request], Awaitable[Key]]:
+    """A dependency that gives the calling key, which may do what needs `scope` to what is of `sources`."""
+
+    @guarding
+    async def caller(request: Request) -> Key:
+        return (await _desk(request)).caller(request.headers.get("authorization"), scope, sources(request))
+
+    return caller
+
+
+reader = _key("read")
+
+
+# Keys that are narrowed to some sources may do these only to what is of all sources, and so not at all.
 Reader = Annotated[Key, Depends(reader)]
-"""The calling key, which may look at everything here."""
+"""The calling key, which may look at what shows no person."""
 
-Admin = Annotated[Key, Depends(admin)]
-"""The calling key, which may change everything here."""
+PeopleReader = Annotated[Key, Depends(_key("read:people"))]
+"""The calling key, which may look at everything."""
+
+Admin = Annotated[Key, Depends(_key("admin"))]
+"""The calling key, which may change everything."""
+
+# The same, also for keys that are narrowed to the source that stands in the path.
+ReaderOfNamed = Annotated[Key, Depends(_key("read", _named))]
+AdminOfNamed = Annotated[Key, Depends(_key("admin", _named))]
+
+# The same, also for keys that are narrowed to the source in `?source=`.
+ReaderOfAsked = Annotated[Key, Depends(_key("read", _asked))]
+PeopleReaderOfAsked = Annotated[Key, Depends(_key("read:people", _asked))]
+AdminOfAsked = Annotated[Key, Depends(_key("admin", _asked))]

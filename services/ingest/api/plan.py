@@ -9,7 +9,7 @@ import msgspec
 from fastapi import APIRouter, Depends, Path, Query, Request, status
 from sqlalchemy import Row
 
-from services.ingest.api.desk import Admin, AtDesk, Reader
+from services.ingest.api.desk import AdminOfAsked, AtDesk, PeopleReader, PeopleReaderOfAsked, Reader, ReaderOfAsked
 from services.ingest.api.named import ByName
 from services.ingest.domain.plan import ALL, NAME_LENGTH, Plan, Where
 from services.ingest.schemas.plan import (
@@ -84,7 +84,7 @@ def _of_an_event(method: str, suffix: str, **rest: Any) -> Callable[[Callable[..
 
 
 @router.post("/infer", summary="A schema to start from, by what has been seen of an event")
-async def infer(body: InferBody, caller: Reader, desk: AtDesk) -> InferredAnswer:
+async def infer(body: InferBody, caller: PeopleReader, desk: AtDesk) -> InferredAnswer:
     """Looks at the newest touchpoints of the log, for some seconds. The schema accepts all that it was made from."""
     where = Where(body.source, body.type, body.name)
     proposal, sample = await desk.inferring.propose(where, body.events)
@@ -127,7 +127,7 @@ async def page(caller: Reader, desk: AtDesk, limit: Limit = DEFAULT_LIMIT, curso
 
 @_of_an_event("GET", "/versions", summary="All versions of an event, newest first", responses=NOT_FOUND)
 async def versions(
-    event: Event, caller: Reader, desk: AtDesk, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
+    event: Event, caller: ReaderOfAsked, desk: AtDesk, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
 ) -> VersionsAnswer:
     (before,) = place(cursor, Version) if cursor is not None else (None,)
     rows = await desk.run(lambda work: desk.planning.versions(event, before, limit + 1, work))
@@ -142,14 +142,14 @@ async def versions(
     responses=NOT_FOUND | CONFLICT,
 )
 async def restore(
-    event: Event, version: Annotated[int, Path(ge=1, le=2**31 - 2)], caller: Admin, desk: AtDesk
+    event: Event, version: Annotated[int, Path(ge=1, le=2**31 - 2)], caller: AdminOfAsked, desk: AtDesk
 ) -> PlannedAnswer:
     return _planned(await desk.run(lambda work: desk.planning.restore(event, version, caller, work)))
 
 
 @_of_an_event("GET", "/violations", summary="Where calls departed from it, by day, mode and path", responses=NOT_FOUND)
 async def violations(
-    event: Event, caller: Reader, desk: AtDesk, days: Annotated[int, Query(ge=1, le=366)] = 7
+    event: Event, caller: ReaderOfAsked, desk: AtDesk, days: Annotated[int, Query(ge=1, le=366)] = 7
 ) -> ViolationsAnswer:
     """Of all sources for `*`. Days are UTC; the newest first, and at most a thousand rows."""
     rows = await desk.run(lambda work: desk.planning.violations(event, days, work))
@@ -157,7 +157,7 @@ async def violations(
 
 
 @_of_an_event("POST", "/try", summary="What a schema would have said to the newest calls of an event")
-async def attempt(event: Event, body: TryBody, caller: Reader, desk: AtDesk) -> TrialAnswer:
+async def attempt(event: Event, body: TryBody, caller: PeopleReaderOfAsked, desk: AtDesk) -> TrialAnswer:
     """Changes nothing. Looks at the newest touchpoints of the log, for some seconds."""
     trial = await desk.inferring.attempt(event, body.schema_, body.limit)
     reasons = [
@@ -170,21 +170,21 @@ async def attempt(event: Event, body: TryBody, caller: Reader, desk: AtDesk) -> 
 
 
 @_of_an_event("PUT", "", summary="Plan an event, or change it", responses=NOT_FOUND | CONFLICT)
-async def save(event: Event, body: PlanBody, caller: Admin, desk: AtDesk) -> PlannedAnswer:
+async def save(event: Event, body: PlanBody, caller: AdminOfAsked, desk: AtDesk) -> PlannedAnswer:
     """A new version, in force in all processes within two seconds. What is planned so already stays as it is."""
     schema, mode, version = body.schema_, body.mode, body.version
     return _planned(await desk.run(lambda work: desk.planning.save(event, mode, schema, caller, work, version=version)))
 
 
 @_of_an_event("GET", "", summary="What is planned for an event", responses=NOT_FOUND)
-async def get(event: Event, caller: Reader, desk: AtDesk) -> PlannedAnswer:
+async def get(event: Event, caller: ReaderOfAsked, desk: AtDesk) -> PlannedAnswer:
     return _planned(await desk.run(lambda work: desk.planning.get(event, work)))
 
 
 @_of_an_event(
     "DELETE", "", summary="Take an event out of the plan", status_code=status.HTTP_204_NO_CONTENT, responses=NOT_FOUND
 )
-async def remove(event: Event, caller: Admin, desk: AtDesk) -> None:
+async def remove(event: Event, caller: AdminOfAsked, desk: AtDesk) -> None:
     """Its versions stay, and each can be restored. What is planned for all sources holds again, if anything is."""
     await desk.run(lambda work: desk.planning.remove(event, caller, work))
 

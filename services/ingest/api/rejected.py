@@ -10,7 +10,7 @@ import msgspec
 from fastapi import APIRouter, Depends, Path, Query
 from sqlalchemy import Row
 
-from services.ingest.api.desk import Admin, AtDesk, Reader
+from services.ingest.api.desk import Admin, AtDesk, PeopleReader, PeopleReaderOfAsked, ReaderOfAsked
 from services.ingest.domain.fixes import Fix, Patch, Replacement, Setting
 from services.ingest.domain.judgement import Accepted
 from services.ingest.schemas.rejected import (
@@ -79,7 +79,7 @@ Which = Annotated[Selection, Depends(_selection)]
 
 @router.get("", summary="Rejected events, newest first")
 async def page(
-    which: Which, caller: Reader, desk: AtDesk, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
+    which: Which, caller: PeopleReaderOfAsked, desk: AtDesk, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
 ) -> RejectedPage:
     before = _place(cursor)
     rows = await desk.run(lambda work: desk.rejected.page(which, before, limit + 1, work))
@@ -90,7 +90,7 @@ async def page(
 
 # Before a single one: it would take this path as an id.
 @router.get("/counts", summary="What is wrong, with how many of which events of which source")
-async def counts(which: Which, caller: Reader, desk: AtDesk) -> RejectedCounts:
+async def counts(which: Which, caller: ReaderOfAsked, desk: AtDesk) -> RejectedCounts:
     rows = await desk.run(lambda work: desk.rejected.counts(which, work))
     total, groups = (int(rows[0].total), rows[0].groups) if rows else (0, 0)
     shown = [_group(row) for row in rows]
@@ -100,7 +100,7 @@ async def counts(which: Which, caller: Reader, desk: AtDesk) -> RejectedCounts:
 @router.get(
     "/{id}", summary="All of one: every violation, the body as it was received, what was tried", responses=NOT_FOUND
 )
-async def get(id: RejectedId, caller: Reader, desk: AtDesk) -> RejectedEvent:
+async def get(id: RejectedId, caller: PeopleReader, desk: AtDesk) -> RejectedEvent:
     row = await desk.run(lambda work: desk.rejected.get(id, work))
     told = refusal(row)
     form, body = _content(told.body)

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, status
 from sqlalchemy import Row
 
-from services.ingest.api.desk import Admin, AtDesk, Reader
-from services.ingest.domain.sources import Source, Standing
+from services.ingest.api.desk import AdminOfNamed, AtDesk, Reader, ReaderOfNamed
+from services.ingest.domain.sources import Narrowing, Source, Standing
 from services.ingest.schemas.sources import (
     KeyAnswer,
     KeyBody,
@@ -40,7 +40,7 @@ FULL = refusals(409)
 
 
 @router.put("/{name}", summary="Make a source, or change it", responses=FULL)
-async def save(name: Name, body: SourceBody, caller: Admin, desk: AtDesk) -> SourceAnswer:
+async def save(name: Name, body: SourceBody, caller: AdminOfNamed, desk: AtDesk) -> SourceAnswer:
     """It holds in all processes within two seconds. A limit that is left out of the body is none; `trust`, `may` and
     `identity_proof` stay as they are where they are left out.
     """
@@ -66,7 +66,7 @@ async def page(caller: Reader, desk: AtDesk, limit: Limit = DEFAULT_LIMIT, curso
 
 
 @router.get("/{name}", summary="A source, and what it has sent today", responses=NOT_FOUND)
-async def get(name: Name, caller: Reader, desk: AtDesk) -> SourceAnswer:
+async def get(name: Name, caller: ReaderOfNamed, desk: AtDesk) -> SourceAnswer:
     return _source(await desk.run(lambda work: desk.sources.get(name, work)))
 
 
@@ -79,16 +79,16 @@ async def get(name: Name, caller: Reader, desk: AtDesk) -> SourceAnswer:
     summary="Make a key; its text is told this once",
     responses=NOT_FOUND | FULL,
 )
-async def make_key(name: Name, body: KeyBody, caller: Admin, desk: AtDesk) -> NewKeyAnswer:
+async def make_key(name: Name, body: KeyBody, caller: AdminOfNamed, desk: AtDesk) -> NewKeyAnswer:
     """It holds in all processes within two seconds. A source has at most ten keys that hold."""
     scopes = sorted(body.scopes)
-    text, row = await desk.run(lambda work: desk.sources.make_key(name, scopes, caller, work))
+    text, row = await desk.run(lambda work: desk.sources.make_key(name, scopes, _narrowing(body), caller, work))
     return NewKeyAnswer(key=text, **_key(row, desk.clock()))
 
 
 @router.get("/{name}/keys", summary="A source's keys, newest first, ended ones too", responses=NOT_FOUND)
 async def keys(
-    name: Name, caller: Reader, desk: AtDesk, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
+    name: Name, caller: ReaderOfNamed, desk: AtDesk, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
 ) -> KeysAnswer:
     """Not those that settings give: they are the operator's."""
     before = place(cursor, AwareMoment, AnyText) if cursor is not None else None
@@ -104,7 +104,9 @@ async def keys(
     summary="Make a key that takes another's place; both hold for a while",
     responses=NOT_FOUND | FULL,
 )
-async def rotate(name: Name, id: KeyId, caller: Admin, desk: AtDesk, body: RotateBody | None = None) -> RotatedAnswer:
+async def rotate(
+    name: Name, id: KeyId, caller: AdminOfNamed, desk: AtDesk, body: RotateBody | None = None
+) -> RotatedAnswer:
     overlap = timedelta(seconds=(body or RotateBody()).overlap_seconds)
     (text, row), old = await desk.run(lambda work: desk.sources.rotate(name, id, overlap, caller, work))
     now = desk.clock()
@@ -114,9 +116,17 @@ async def rotate(name: Name, id: KeyId, caller: Admin, desk: AtDesk, body: Rotat
 @router.delete(
     "/{name}/keys/{id}", status_code=status.HTTP_204_NO_CONTENT, summary="Revoke a key, now", responses=NOT_FOUND
 )
-async def revoke(name: Name, id: KeyId, caller: Admin, desk: AtDesk) -> None:
+async def revoke(name: Name, id: KeyId, caller: AdminOfNamed, desk: AtDesk) -> None:
     """No process takes it two seconds later. It stays in the list, as ended."""
     await desk.run(lambda work: desk.sources.revoke(name, id, caller, work))
+
+
+def _narrowing(body: KeyBody) -> Narrowing:
+    services = {"ingest"} if body.sources is not None else body.services
+    return Narrowing(
+        services=None if services is None else frozenset(services),
+        sources=None if body.sources is None else frozenset(body.sources),
+    )
 
 
 def _next(*place: str) -> str:
@@ -145,6 +155,8 @@ def _key(row: Row[Any], now: datetime) -> dict[str, Any]:
         "id": row.id,
         "hint": row.hint,
         "scopes": row.scopes,
+        "services": row.services,
+        "sources": row.sources,
         "made_at": rfc3339(row.made_at),
         "ends_at": row.ends_at and rfc3339(row.ends_at),
         "holds": row.ends_at is None or now < row.ends_at,

@@ -39,6 +39,29 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     identity_proof: IdentityProof = "none"
 
 
+class Narrowing(msgspec.Struct, frozen=True, kw_only=True):
+    """What a key is for: some services, and of ingest what is some sources'. None is all of them."""
+
+    services: frozenset[str] | None = None
+    sources: frozenset[str] | None = None
+
+    def within(self, other: Narrowing) -> bool:
+        """Whether a key that is so narrowed opens nothing that one with the narrowing `other` does not."""
+        return _within(self.services, other.services) and _within(self.sources, other.sources)
+
+    def __str__(self) -> str:
+        named = {"services": self.services, "sources": self.sources}
+        said = (f"{what} {', '.join(sorted(names))}" for what, names in named.items() if names is not None)
+        return " and ".join(said) or "everything"
+
+
+EVERYTHING = Narrowing()
+
+
+def _within(some: frozenset[str] | None, others: frozenset[str] | None) -> bool:
+    return others is None or (some is not None and some <= others)
+
+
 class Key(msgspec.Struct, frozen=True, kw_only=True):
     """A key of a source. `ends_at`: when it stops to hold, because it was revoked or another took its place."""
 
@@ -46,6 +69,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     source: Source
     scopes: frozenset[Scope]
     ends_at: datetime | None = None
+    narrowing: Narrowing = EVERYTHING
 
     def holds(self, now: datetime) -> bool:
         return self.ends_at is None or now < self.ends_at
@@ -56,7 +80,11 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
         return self.scopes == {"write"}
 
     def may(self, scope: Scope) -> bool:
-        return opens(self.scopes, scope)
+        return opens(self.scopes, scope) and self.opens_ingest
+
+    @property
+    def opens_ingest(self) -> bool:
+        return self.narrowing.services is None or "ingest" in self.narrowing.services
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from services.ingest.domain.grants import Grant
 from services.ingest.domain.origins import normal
 from services.ingest.domain.sources import IdentityProof
 from services.ingest.schemas import Body
 from shared.events import Trust
-from shared.scopes import Scope
+from shared.scopes import Scope, Service
 
 
 def _origin(given: str) -> str:
@@ -24,6 +24,8 @@ def _origin(given: str) -> str:
         )
     return origin
 
+
+SourceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 
 Origin = Annotated[str, Field(max_length=300), AfterValidator(_origin)]
 
@@ -102,10 +104,32 @@ class KeyBody(Body):
         min_length=1,
         json_schema_extra={"uniqueItems": False},  # one that is there twice is there
         description="With `write` alone it is a public key (`wk_…`), which may stand in a page; with any other it is a "
-        "secret (`sk_…`). `read` looks at things and `admin` changes them too, in every service; `decide` asks for "
-        "offers, as `admin` may.",
+        "secret (`sk_…`). `read` looks at what shows no person, `read:people` at people, too; `admin` changes things "
+        "and may look at all; `decide` asks for offers, as `admin` may.",
         examples=[["write"]],
     )
+    services: set[Service] | None = Field(
+        default=None,
+        min_length=1,
+        json_schema_extra={"uniqueItems": False},
+        description="The services that it opens; where this is left out all, or those of the key that makes it.",
+        examples=[["profile", "scoring"]],
+    )
+    sources: set[SourceName] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=100,
+        json_schema_extra={"uniqueItems": False},
+        description="The sources that it may look at and change in ingest; it opens no other service then. Where this "
+        "is left out all, or those of the key that makes it.",
+        examples=[["web"]],
+    )
+
+    @model_validator(mode="after")
+    def _sources_are_of_ingest(self) -> Self:
+        if self.sources is not None and self.services not in (None, {"ingest"}):
+            raise ValueError("a key that is for some sources opens ingest only: leave `services` out")
+        return self
 
 
 class RotateBody(Body):
@@ -118,6 +142,8 @@ class KeyAnswer(BaseModel):
     id: str
     hint: str = Field(description="Its first characters.")
     scopes: list[Scope]
+    services: list[Service] | None = Field(description="What it opens; null: all.")
+    sources: list[str] | None = Field(description="Which sources it is for; null: all.")
     made_at: str
     ends_at: str | None
     holds: bool

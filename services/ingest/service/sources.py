@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Row
 
-from services.ingest.domain.sources import Key, Source, Standing
+from services.ingest.domain.sources import Key, Narrowing, Source, Standing
 from services.ingest.errors import KeyEnded, KeyNotFound, NothingVerifies, SourceNotFound, TooManyKeys, TooManySources
 from services.ingest.store import audit, sources
 from shared.clock import Clock, rfc3339
 from shared.db import Work
+from shared.errors import Forbidden
 from shared.scopes import Scope, digest
 
 MOST_SOURCES = 1_000
@@ -48,7 +49,7 @@ class Sources:
     async def save(self, source: Source, standing: Standing, actor: Key, work: Work) -> Row[Any]:
         """Make a source, or change it: what `standing` does not say stays as it is.
 
-        Raises TooManySources, and NothingVerifies where it asks for proof that nobody could give.
+        Raises TooManySources; Forbidden where a key for one source would change its standing; and NothingVerifies where it asks for proof that nobody could give.
         """
         await audit.lock(work)
         before = await sources.find(work, source.name)
@@ -57,7 +58,12 @@ class Sources:
 
         if standing.identity_proof == "required" and not self.proves:
             raise NothingVerifies
-        source = standing.of(source, before)
+        source, as_before = standing.of(source, before), Standing().of(source, before)
+        if source != as_before and actor.narrowing.sources is not None:
+            raise Forbidden(
+                "a key that is for some sources changes neither `trust` nor `may` nor `identity_proof`: leave them out, "
+                "or use a key that is not narrowed"
+            )
         if source != before:
             await sources.put(work, source, self.clock())
             action, were = ("made", None) if before is None else ("changed", _told(before))
@@ -80,30 +86,41 @@ class Sources:
         await self.get(name, work)
         return await sources.keys_of(work, name, before, limit)
 
-    async def make_key(self, name: str, scopes: Sequence[Scope], actor: Key, work: Work) -> Made:
-        """A new key of the source. Raises SourceNotFound and TooManyKeys."""
+    async def make_key(self, name: str, scopes: Sequence[Scope], asked: Narrowing, actor: Key, work: Work) -> Made:
+        """A new key of the source, narrowed as `asked`, and where that says nothing as the `actor` is.
+
+        Raises SourceNotFound and TooManyKeys; Forbidden where it would open what the actor's does not.
+        """
         await audit.lock(work)
         await self.get(name, work)
-        return await self._made(name, scopes, actor, work)
+        own = actor.narrowing
+        narrowing = Narrowing(
+            services=own.services if asked.services is None else asked.services,
+            sources=own.sources if asked.sources is None else asked.sources,
+        )
+        _check_within(narrowing, actor)
+        return await self._made(name, scopes, narrowing, actor, work)
 
     async def rotate(self, name: str, id: str, overlap: timedelta, actor: Key, work: Work) -> tuple[Made, Row[Any]]:
         """A new key that may do what the key `id` may, and that one, which ends after `overlap` unless it does before.
 
-        Raises KeyNotFound, KeyEnded and TooManyKeys.
+        Raises KeyNotFound, KeyEnded and TooManyKeys; Forbidden where it opens what the actor's does not.
         """
         await audit.lock(work)
         old, now = await self._key(name, id, work), self.clock()
+        _check_within(sources.narrowing(old), actor)
         if old.ends_at is not None and old.ends_at <= now:
             raise KeyEnded(name, id)
 
-        made = await self._made(name, old.scopes, actor, work)
+        made = await self._made(name, old.scopes, sources.narrowing(old), actor, work)
         ends_at = min(now + overlap, old.ends_at or now + overlap)
         return made, await self._end(old, ends_at, "rotated", actor, work)
 
     async def revoke(self, name: str, id: str, actor: Key, work: Work) -> None:
-        """The key holds no longer, from now on. Raises KeyNotFound."""
+        """The key holds no longer, from now on. Raises KeyNotFound, and Forbidden as `rotate` does."""
         await audit.lock(work)
         key, now = await self._key(name, id, work), self.clock()
+        _check_within(sources.narrowing(key), actor)
         if key.ends_at is None or key.ends_at > now:
             await self._end(key, now, "revoked", actor, work)
 
@@ -113,7 +130,7 @@ class Sources:
             raise KeyNotFound(name, id)
         return found
 
-    async def _made(self, name: str, scopes: Sequence[Scope], actor: Key, work: Work) -> Made:
+    async def _made(self, name: str, scopes: Sequence[Scope], narrowing: Narrowing, actor: Key, work: Work) -> Made:
         now = self.clock()
         if await sources.count_holding(work, name, now) >= MOST_KEYS:
             raise TooManyKeys(name, MOST_KEYS)
@@ -126,6 +143,7 @@ class Sources:
             digest=digest(text),
             hint=text[:HINT],
             scopes=sorted(set(scopes)),
+            narrowing=narrowing,
             now=now,
         )
         await self._note(work, actor, "made", _path(row), after=_limits(row))
@@ -143,13 +161,27 @@ class Sources:
         await audit.note(work, at=now, actor=actor.id, action=action, object=object, before=before, after=after)
 
 
+def _check_within(narrowing: Narrowing, actor: Key) -> None:
+    """Raises Forbidden: with a key that opens more, whoever has the actor's could give themselves what it lacks."""
+    if not narrowing.within(actor.narrowing):
+        raise Forbidden(
+            f"this key is for {actor.narrowing}, and that other one is for {narrowing}: a key can't make, rotate or "
+            "revoke one that opens more; use a key that is not narrowed"
+        )
+
+
 def _path(key: Row[Any]) -> str:
     return f"sources/{key.source}/keys/{key.id}"
 
 
 def _limits(key: Row[Any]) -> dict[str, Any]:
     """A key as the audit has it."""
-    return {"scopes": key.scopes, "ends_at": key.ends_at and rfc3339(key.ends_at)}
+    narrowed = {"services": key.services, "sources": key.sources}
+    return {
+        "scopes": key.scopes,
+        **{what: names for what, names in narrowed.items() if names is not None},
+        "ends_at": key.ends_at and rfc3339(key.ends_at),
+    }
 
 
 def _told(source: Source) -> dict[str, Any]:

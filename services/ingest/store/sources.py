@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Row, text
 
 from services.ingest.domain.grants import USUAL
-from services.ingest.domain.sources import Key, Source
+from services.ingest.domain.sources import Key, Narrowing, Source
 from shared.db import Work
 
 ALL = text("SELECT * FROM source ORDER BY name")
@@ -37,23 +37,32 @@ PUT = text("""
 """)
 COUNT = text("SELECT count(*) FROM source")
 
-HOLDING = text("SELECT id, source, digest, scopes, ends_at FROM source_key WHERE ends_at IS NULL OR ends_at > :now")
+HOLDING = text("""
+    SELECT id, source, digest, scopes, services, sources, ends_at FROM source_key
+    WHERE ends_at IS NULL OR ends_at > :now
+""")
 COUNT_HOLDING = text("SELECT count(*) FROM source_key WHERE source = :source AND (ends_at IS NULL OR ends_at > :now)")
-KEY = text("SELECT id, source, hint, scopes, made_at, ends_at FROM source_key WHERE source = :source AND id = :id")
+KEY = text("""
+    SELECT id, source, hint, scopes, services, sources, made_at, ends_at FROM source_key
+    WHERE source = :source AND id = :id
+""")
 # Newest first; keys made at the same moment by id.
 KEYS = text("""
-    SELECT id, source, hint, scopes, made_at, ends_at FROM source_key
+    SELECT id, source, hint, scopes, services, sources, made_at, ends_at FROM source_key
     WHERE source = :source
       AND (CAST(:made_at AS timestamptz) IS NULL OR (made_at, id) < (CAST(:made_at AS timestamptz), :id))
     ORDER BY made_at DESC, id DESC LIMIT :limit
 """)
 PUT_KEY = text("""
-    INSERT INTO source_key (id, source, digest, hint, scopes, made_at)
-    VALUES (:id, :source, :digest, :hint, CAST(:scopes AS text[]), :now)
-    RETURNING id, source, hint, scopes, made_at, ends_at
+    INSERT INTO source_key (id, source, digest, hint, scopes, services, sources, made_at)
+    VALUES (
+        :id, :source, :digest, :hint, CAST(:scopes AS text[]), CAST(:services AS text[]), CAST(:sources AS text[]), :now
+    )
+    RETURNING id, source, hint, scopes, services, sources, made_at, ends_at
 """)
 END_KEY = text("""
-    UPDATE source_key SET ends_at = :ends_at WHERE id = :id RETURNING id, source, hint, scopes, made_at, ends_at
+    UPDATE source_key SET ends_at = :ends_at WHERE id = :id
+    RETURNING id, source, hint, scopes, services, sources, made_at, ends_at
 """)
 
 
@@ -68,7 +77,13 @@ async def sources(work: Work) -> list[Source]:
 async def keys(work: Work, sources: Mapping[str, Source], now: datetime) -> dict[bytes, Key]:
     """All keys that have not ended by `now`, by digest. Those of a source that is not in `sources` are left out."""
     return {
-        bytes(row.digest): Key(id=row.id, source=sources[row.source], scopes=frozenset(row.scopes), ends_at=row.ends_at)
+        bytes(row.digest): Key(
+            id=row.id,
+            source=sources[row.source],
+            scopes=frozenset(row.scopes),
+            ends_at=row.ends_at,
+            narrowing=narrowing(row),
+        )
         for row in await work.execute(HOLDING, {"now": now})
         if row.source in sources  # made since the sources were read: the next look finds both
     }
@@ -134,15 +149,45 @@ async def count_holding(work: Work, source: str, now: datetime) -> int:
 
 
 async def put_key(
-    work: Work, *, id: str, source: str, digest: bytes, hint: str, scopes: Sequence[str], now: datetime
+    work: Work,
+    *,
+    id: str,
+    source: str,
+    digest: bytes,
+    hint: str,
+    scopes: Sequence[str],
+    narrowing: Narrowing,
+    now: datetime,
 ) -> Row[Any]:
-    row = {"id": id, "source": source, "digest": digest, "hint": hint, "scopes": scopes, "now": now}
+    row = {
+        "id": id,
+        "source": source,
+        "digest": digest,
+        "hint": hint,
+        "scopes": scopes,
+        "services": _sorted(narrowing.services),
+        "sources": _sorted(narrowing.sources),
+        "now": now,
+    }
     return (await work.execute(PUT_KEY, row)).one()
 
 
 async def end_key(work: Work, id: str, ends_at: datetime) -> Row[Any]:
     """The key holds until `ends_at` and no longer."""
     return (await work.execute(END_KEY, {"id": id, "ends_at": ends_at})).one()
+
+
+def narrowing(row: Row[Any]) -> Narrowing:
+    """What the key of a row is for."""
+    return Narrowing(services=_set(row.services), sources=_set(row.sources))
+
+
+def _set(names: Sequence[str] | None) -> frozenset[str] | None:
+    return None if names is None else frozenset(names)
+
+
+def _sorted(names: frozenset[str] | None) -> list[str] | None:
+    return None if names is None else sorted(names)
 
 
 def source_of(row: Row[Any]) -> Source:

@@ -16,7 +16,7 @@ from shared.events import NamedKey
 CLAIM = text("SELECT pg_try_advisory_xact_lock(hashtext(current_schema() || '.keys'))")
 BEGIN_ANEW = text("UPDATE source_key SET told_end = NULL WHERE told_end IS NOT NULL")
 UNTOLD = text("""
-    SELECT id, source, digest, scopes, ends_at FROM source_key
+    SELECT id, source, digest, scopes, services, sources, ends_at FROM source_key
     WHERE told_end IS DISTINCT FROM coalesce(ends_at, 'infinity') ORDER BY id LIMIT :limit
 """)
 # What was told, and not what is there by now: an end that came meanwhile is still to be told.
@@ -41,7 +41,15 @@ async def begin_anew(work: Work) -> None:
 async def untold(work: Work, limit: int) -> list[NamedKey]:
     """Some keys that are to be told of."""
     return [
-        NamedKey(id=row.id, source=row.source, digest=row.digest.hex(), scopes=tuple(row.scopes), ends_at=row.ends_at)
+        NamedKey(
+            id=row.id,
+            source=row.source,
+            digest=row.digest.hex(),
+            scopes=tuple(row.scopes),
+            ends_at=row.ends_at,
+            services=None if row.services is None else tuple(row.services),
+            sources=None if row.sources is None else tuple(row.sources),
+        )
         for row in await work.execute(UNTOLD, {"limit": limit})
     ]
 

@@ -1,6 +1,7 @@
 """HTTP in: parse, call, answer. All of it takes a secret key, but for the one question that a browser may ask.
 
-To look at things the key needs `read`, to change them `admin`, to ask for offers `decide`.
+To look at things the key needs `read`, at what was decided for somebody `read:people`, to change things `admin`, to
+ask for offers `decide`.
 """
 
 from __future__ import annotations

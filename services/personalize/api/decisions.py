@@ -20,7 +20,7 @@ from services.personalize.schemas import (
     RecordAnswer,
 )
 from services.personalize.service.decisions import Answer, Kept
-from shared.auth import UserTokens, guard, person
+from shared.auth import SHOWS_PEOPLE, UserTokens, guard, person
 from shared.errors import Invalid
 from shared.http import refusals
 from shared.identifiers import Identifier
@@ -43,6 +43,7 @@ async def decide(body: DecideBody, decisions: OfDecisions) -> DecisionAnswer:
     "/decisions/{id}",
     summary="A decision: the question, every offer of the placement, and what became of it",
     responses=refusals(404),
+    dependencies=[SHOWS_PEOPLE],
 )
 async def record(id: DecisionId, decisions: OfDecisions) -> RecordAnswer:
     return _record(await decisions.find(id))

@@ -1,4 +1,5 @@
-"""HTTP in: parse, call, answer. Everything here needs a secret key: `read` to look, `admin` to change."""
+"""HTTP in: parse, call, answer. Everything here needs a secret key: `read` to look, `read:people` where
+people are shown, `admin` to change."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from services.profile.api import (
     segments,
     traits,
 )
-from shared.auth import guard
+from shared.auth import SHOWS_PEOPLE, guard
 from shared.http import REFUSALS
 
 
@@ -23,7 +24,7 @@ def router() -> APIRouter:
     """All routes of the service."""
     whole = APIRouter(prefix="/v1", responses=REFUSALS)
     whole.include_router(_guarded())
-    whole.include_router(previews.router, dependencies=[Depends(guard("read"))])  # it changes nothing, though a POST
+    whole.include_router(previews.router, dependencies=[SHOWS_PEOPLE])  # it changes nothing, though a POST
     return whole
 
 

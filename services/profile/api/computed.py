@@ -19,6 +19,7 @@ from services.profile.schemas.computed import (
 )
 from services.profile.service.defining import Computed
 from services.profile.store.definitions import Kept
+from shared.auth import SHOWS_PEOPLE
 from shared.clock import rfc3339
 from shared.http import refusals
 from shared.paging import DEFAULT_LIMIT, AnyText, Cursor, Limit, cursor, place
@@ -75,6 +76,7 @@ async def delete(trait_id: TraitId, desk: AtDesk) -> Response:
     "/profiles/{person:path}/computed",
     summary="Every computed trait of one person as of now, and whether it is exact",
     responses=NOT_FOUND,
+    dependencies=[SHOWS_PEOPLE],
 )
 async def of_person(person: Person, desk: AtDesk) -> ComputedOfPerson:
     identifier = identifier_in(person)

@@ -13,6 +13,7 @@ from services.profile.domain.groups import Group
 from services.profile.domain.traits import winners
 from services.profile.schemas import Member, WordBody
 from services.profile.schemas.groups import GroupBody, GroupMemberPage, GroupPage, GroupWithCount
+from shared.auth import SHOWS_PEOPLE
 from shared.clock import rfc3339
 from shared.http import refusals
 from shared.paging import DEFAULT_LIMIT, TEXT, AnyText, Cursor, Limit, cursor, place
@@ -27,7 +28,12 @@ GroupId = Annotated[
 
 
 # Before the group itself: its id may hold slashes, so it would take this path as one long id.
-@router.get("/groups/{group_id:path}/profiles", summary="Who is in a group right now", responses=NOT_FOUND)
+@router.get(
+    "/groups/{group_id:path}/profiles",
+    summary="Who is in a group right now",
+    responses=NOT_FOUND,
+    dependencies=[SHOWS_PEOPLE],
+)
 async def members(
     group_id: GroupId, desk: AtDesk, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
 ) -> GroupMemberPage:

@@ -28,7 +28,7 @@ from services.profile.service import explaining
 from services.profile.service.explaining import Graph, Member, Ruled, Statement
 from services.profile.service.history import NOW
 from services.profile.service.ruling import Word
-from shared.auth import Caller
+from shared.auth import SHOWS_PEOPLE, Caller
 from shared.clock import rfc3339
 from shared.http import refusals
 from shared.paging import DEFAULT_LIMIT, AnyText, AwareMoment, Cursor, Limit, cursor, place
@@ -56,7 +56,7 @@ async def merge(body: Merge, desk: AtDesk, caller: Caller) -> RuledBody:
     return await _rule(desk, caller.id, "merge", body, ("into", body.into))
 
 
-@router.get("/identities/rulings", summary="Who ruled what, and why; newest first")
+@router.get("/identities/rulings", summary="Who ruled what, and why; newest first", dependencies=[SHOWS_PEOPLE])
 async def rulings(desk: AtDesk, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> RulingPage:
     before = place(cursor, AwareMoment, AnyText) if cursor is not None else (NOW.at, "")
     found = await desk.run(lambda work: desk.rulings.page(before, limit + 1, work))
@@ -65,7 +65,11 @@ async def rulings(desk: AtDesk, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = N
     return RulingPage(rulings=[RulingBody(**_ruling(each)) for each in found[:limit]], next=following)
 
 
-@router.get("/profiles/{person:path}/identity", summary="Why this is one person: every link, with its reason")
+@router.get(
+    "/profiles/{person:path}/identity",
+    summary="Why this is one person: every link, with its reason",
+    dependencies=[SHOWS_PEOPLE],
+)
 async def identity(person: Person, desk: AtDesk, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> IdentityPage:
     """Every identifier and why it is here, every statement about them and why it holds or not, every ruling
     and what keeps it from having its effect.

@@ -15,6 +15,7 @@ from services.profile.schemas.views import TimelinePage, view_schema
 from services.profile.service.history import NOW
 from services.profile.service.reading import EVER, Filter, Leaf
 from services.profile.store.timeline import Place
+from shared.auth import SHOWS_PEOPLE
 from shared.clock import rfc3339
 from shared.errors import Invalid
 from shared.events import CallType
@@ -44,7 +45,9 @@ After = Annotated[
 
 
 # Before the profile itself: `person` may hold slashes, so it would take this path as one long value.
-@router.get("/profiles/{person:path}/timeline", summary="Everything that happened, newest first")
+@router.get(
+    "/profiles/{person:path}/timeline", summary="Everything that happened, newest first", dependencies=[SHOWS_PEOPLE]
+)
 async def timeline(
     person: Person,
     desk: AtDesk,
@@ -70,6 +73,7 @@ async def timeline(
     "/profiles/{person:path}",
     summary="Who this is: the unified view",
     responses={200: {"content": {"application/json": {"schema": view_schema()}}}},
+    dependencies=[SHOWS_PEOPLE],
 )
 async def profile(person: Person, desk: AtDesk, after: After = None) -> Response:
     return Response(await shown(desk, person, after), media_type="application/json")

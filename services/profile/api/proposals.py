@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path
 from services.profile.api.desk import AtDesk
 from services.profile.domain.proposals import Proposal, Status
 from services.profile.schemas.proposals import Decision, ProposalBody, ProposalPage, ReasonBody
-from shared.auth import Caller
+from shared.auth import SHOWS_PEOPLE, Caller
 from shared.clock import rfc3339
 from shared.http import refusals
 from shared.paging import DEFAULT_LIMIT, TEXT, AnyText, Cursor, Limit, cursor, place
@@ -25,6 +25,7 @@ CONFLICT = refusals(404, 409)
 @router.get(
     "/identities/proposals",
     summary="Profiles that are likely one person's, the likeliest first",
+    dependencies=[SHOWS_PEOPLE],
 )
 async def proposals(
     desk: AtDesk, status: Status = "open", limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
@@ -35,7 +36,12 @@ async def proposals(
     return ProposalPage(proposals=[_body(each) for each in found[:limit]], next=last and _next(last))
 
 
-@router.get("/identities/proposals/{proposal_id}", summary="One proposal, with its reasons", responses=NOT_FOUND)
+@router.get(
+    "/identities/proposals/{proposal_id}",
+    summary="One proposal, with its reasons",
+    responses=NOT_FOUND,
+    dependencies=[SHOWS_PEOPLE],
+)
 async def proposal(proposal_id: ProposalId, desk: AtDesk) -> ProposalBody:
     return _body(await desk.run(lambda work: desk.proposals.get(proposal_id, work)))
 

@@ -14,6 +14,7 @@ from services.profile.domain.counts import Unit
 from services.profile.schemas import Member
 from services.profile.schemas.segments import Count, CountPage, MemberPage, Segment, SegmentPage, SegmentRule
 from services.profile.service.publishing import cost
+from shared.auth import SHOWS_PEOPLE
 from shared.clock import rfc3339
 from shared.http import refusals
 from shared.moments import Moment
@@ -95,7 +96,12 @@ async def page(desk: AtDesk, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
     return SegmentPage(segments=segments, next=_next(segments[-1].id) if len(rows) > limit else None)
 
 
-@router.get("/segments/{segment_id}/profiles", summary="Who is in a segment right now", responses=NOT_FOUND)
+@router.get(
+    "/segments/{segment_id}/profiles",
+    summary="Who is in a segment right now",
+    responses=NOT_FOUND,
+    dependencies=[SHOWS_PEOPLE],
+)
 async def members(
     segment_id: SegmentId, desk: AtDesk, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
 ) -> MemberPage:

@@ -15,6 +15,7 @@ from services.profile.schemas.traits import TraitHistoryPage, TraitPage
 from services.profile.service.history import NOW
 from services.profile.service.traits import Words
 from services.profile.store.timeline import Place
+from shared.auth import SHOWS_PEOPLE
 from shared.clock import rfc3339
 from shared.http import Json, refusals
 from shared.paging import DEFAULT_LIMIT, TEXT, AnyText, AwareMoment, Cursor, Limit, cursor, place
@@ -26,7 +27,11 @@ Name = Annotated[
 ]
 
 
-@router.get("/profiles/{person:path}/traits/{name:path}", summary="All that was said of a trait, newest first")
+@router.get(
+    "/profiles/{person:path}/traits/{name:path}",
+    summary="All that was said of a trait, newest first",
+    dependencies=[SHOWS_PEOPLE],
+)
 async def history(
     person: Person, name: Name, desk: AtDesk, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
 ) -> TraitHistoryPage:
@@ -41,7 +46,9 @@ async def history(
     return _history(name, words)  # type: ignore[return-value]  # a Response, of that model
 
 
-@router.get("/profiles/{person:path}/traits", summary="The present word of each trait, by name")
+@router.get(
+    "/profiles/{person:path}/traits", summary="The present word of each trait, by name", dependencies=[SHOWS_PEOPLE]
+)
 async def present(person: Person, desk: AtDesk, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> TraitPage:
     """Those that were taken back among them."""
     identifier = identifier_in(person)

@@ -40,7 +40,7 @@ class View:
         return soon(self.route, self._answer(headers.get(b"authorization", b"").decode("latin-1"), query))
 
     async def _answer(self, authorization: str, query: bytes) -> Answer:
-        self.keyring().caller(credential(authorization), "read")
+        self.keyring().caller(credential(authorization), "read:people")
         view = await shown(self.desk(), self.person, _after(query))
         return Answer(200, HEAD, view.encode())
 

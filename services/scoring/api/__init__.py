@@ -1,4 +1,5 @@
-"""HTTP in: parse, call, answer. All of it takes a secret key: `read` to look, `admin` to change."""
+"""HTTP in: parse, call, answer. All of it takes a secret key: `read` to look, `read:people`
+where people are shown, `admin` to change."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from services.scoring.schemas import (
     WindowBody,
 )
 from services.scoring.service.reports import Reports
+from shared.auth import SHOWS_PEOPLE
 from shared.http import refusals
 from shared.paging import DEFAULT_LIMIT, Limit
 
@@ -43,7 +44,7 @@ async def value(reports: OfReports, as_of: AsOf = None, until: Until = None, mod
     return ValueReportBody.model_validate(await reports.value(_window(reports, as_of, until), model))
 
 
-@router.get("/value/top", summary="The customers of the highest lifetime value")
+@router.get("/value/top", summary="The customers of the highest lifetime value", dependencies=[SHOWS_PEOPLE])
 async def top(
     reports: OfReports,
     as_of: AsOf = None,

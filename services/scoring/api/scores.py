@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path, Query
 from services.scoring.api.asked import AsOf, ModelId, OfScores
 from services.scoring.errors import ProfileNotFound
 from services.scoring.schemas import ForecastBody, ScoresBody
+from shared.auth import SHOWS_PEOPLE
 from shared.errors import Invalid
 from shared.http import refusals
 from shared.identifiers import Identifier
@@ -20,7 +21,7 @@ Weeks = Annotated[int | None, Query(ge=1, le=520, description="Add a forecast fo
 
 
 # `path`: values may have slashes in them.
-@router.get("/{identifier:path}", summary="A customer's scores")
+@router.get("/{identifier:path}", summary="A customer's scores", dependencies=[SHOWS_PEOPLE])
 async def scores_of(
     identifier: Person, scores: OfScores, as_of: AsOf = None, model: ModelId = None, weeks: Weeks = None
 ) -> ScoresBody:
