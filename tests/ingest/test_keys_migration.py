@@ -19,17 +19,16 @@ BEFORE = "0002"
 SOURCE = text("""
     INSERT INTO source (name, usual, origins, unplanned, made_at) VALUES ('s', 'web', '{}', 'allow', now())
 """)
+SOURCE = text("""
+    INSERT INTO source (name, usual, origins, unplanned, made_at) VALUES ('s', 'web', '{}', 'allow', now())
+""")
 KEYS = {"reader": ["read"], "both": ["read", "write"], "writer": ["write"], "keeper": ["admin"]}
 
 
 async def test_a_key_that_could_read_reads_people_after_the_update_and_is_told_anew(servers: Servers) -> None:
     async with at_version(servers, "ingest", BEFORE) as settings:
         async with Database.open(settings) as database, database.begin() as work:
-            await work.execute(
-                text(
-                    "INSERT INTO source (name, usual, origins, unplanned, made_at) VALUES ('s', 'web', '{}', 'allow', now())"
-                )
-            )
+            await work.execute(SOURCE)
             for id, scopes in KEYS.items():
                 row = {"id": id, "digest": digest(id), "scopes": scopes}
                 await work.execute(
