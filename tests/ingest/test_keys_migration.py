@@ -19,9 +19,6 @@ BEFORE = "0002"
 SOURCE = text("""
     INSERT INTO source (name, usual, origins, unplanned, made_at) VALUES ('s', 'web', '{}', 'allow', now())
 """)
-SOURCE = text("""
-    INSERT INTO source (name, usual, origins, unplanned, made_at) VALUES ('s', 'web', '{}', 'allow', now())
-""")
 KEYS = {"reader": ["read"], "both": ["read", "write"], "writer": ["write"], "keeper": ["admin"]}
 
 

@@ -49,7 +49,8 @@ class Sources:
     async def save(self, source: Source, standing: Standing, actor: Key, work: Work) -> Row[Any]:
         """Make a source, or change it: what `standing` does not say stays as it is.
 
-        Raises TooManySources; Forbidden where a key for one source would change its standing; and NothingVerifies where it asks for proof that nobody could give.
+        Raises TooManySources; NothingVerifies where it asks for proof that nobody could give; and Forbidden where a key
+        for some sources would change what is believed of them.
         """
         await audit.lock(work)
         before = await sources.find(work, source.name)
@@ -61,8 +62,8 @@ class Sources:
         source, as_before = standing.of(source, before), Standing().of(source, before)
         if source != as_before and actor.narrowing.sources is not None:
             raise Forbidden(
-                "a key that is for some sources changes neither `trust` nor `may` nor `identity_proof`: leave them out, "
-                "or use a key that is not narrowed"
+                "a key that is for some sources changes neither `trust` nor `may` nor `identity_proof`: leave them "
+                "out, or use a key that is not narrowed"
             )
         if source != before:
             await sources.put(work, source, self.clock())
