@@ -15,7 +15,6 @@ from sqlalchemy import (
     DateTime,
     Float,
     ForeignKey,
-    Identity,
     Index,
     Integer,
     LargeBinary,
@@ -26,6 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
+from shared.audit import add_table
 from shared.stream import add_tables
 
 METADATA = MetaData()
@@ -140,14 +140,4 @@ REJECTED = Table(
 )
 
 # Who changed what: a source, a key, the plan; who replayed what. Its highest id is the revision of the registry.
-AUDIT = Table(
-    "audit",
-    METADATA,
-    Column("id", BigInteger, Identity(always=True), primary_key=True),
-    Column("at", _TIME, nullable=False),
-    Column("actor", _TEXT, nullable=False),
-    Column("action", _TEXT, nullable=False),
-    Column("object", _TEXT, nullable=False),
-    Column("before", JSON),
-    Column("after", JSON),
-)
+AUDIT = add_table(METADATA)

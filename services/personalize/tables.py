@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import UserDefinedType
 
+from shared.audit import add_table
 from shared.ledger import add_tables
 
 METADATA = MetaData()
@@ -151,5 +152,8 @@ EVIDENCE = Table(
     _written_by(),
 )
 Index("evidence_written", EVIDENCE.c.written_by)
+
+# Who changed which offer, for good.
+AUDIT = add_table(METADATA)
 
 add_tables(METADATA)

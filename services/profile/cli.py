@@ -18,6 +18,7 @@ from services.profile.service.timekeeping import Timekeeping
 from services.profile.settings import SERVICE, Settings
 from services.profile.upkeep import Timekeeper
 from shared import db, http, kafka, topics
+from shared.audit import of_operator
 from shared.clock import Clock, system_clock
 from shared.db import Database
 from shared.identifiers import Identifier, normal
@@ -54,7 +55,7 @@ def relink(identifiers: list[str]) -> None:
 async def _relink(settings: Settings, identifiers: list[Identifier]) -> None:
     rulings = _rulings(settings, system_clock)
     async with Database.open(settings.database) as database:
-        await database.retrying(lambda work: rulings.relink(identifiers, work))
+        await database.retrying(lambda work: rulings.relink(identifiers, of_operator(), work))
 
 
 @main.command()

@@ -1,7 +1,8 @@
 """The tables of profile. The migrations make them; a test holds both against each other.
 
 Facts: `fragment`, `identifier` (but for its `profile_id` and `joined`), `edge`, `ruling`, `timeline`, `score`,
-`segment`, `retention`, `computed_definition`, `generation`, `group_fragment`; and of a `proposal` what was decided.
+`segment`, `retention`, `computed_definition`, `generation`, `group_fragment`, `audit`; and of a `proposal` what was
+decided.
 Everything else follows from them and can be made anew.
 
 - Text that is compared is in collation C: PostgreSQL must order ids exactly as Python does.
@@ -32,10 +33,14 @@ from sqlalchemy import (
     text,
 )
 
+from shared.audit import add_table
 from shared.stream import add_tables
 
 METADATA = MetaData()
 add_tables(METADATA)
+
+# Who changed which segment and computed trait, and who ruled what, for good.
+AUDIT = add_table(METADATA)
 
 _TEXT = Text(collation="C")
 _TIME = DateTime(timezone=True)

@@ -79,7 +79,7 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
         )
         models = Models(database, clock)
         scores = Scores(database, models, terms, clock)
-        app.state.models, app.state.scores = models, scores
+        app.state.database, app.state.models, app.state.scores = database, models, scores
         app.state.reports = Reports(database, models, terms, clock)
 
         to_publish = ScorePublisher(scores=scores, log=kafka.log(topics.SCORES), batch=settings.publish_batch)

@@ -14,6 +14,7 @@ from services.scoring.app import build
 from services.scoring.service.models import Models
 from services.scoring.settings import SERVICE, Settings
 from shared import http, topics
+from shared.audit import of_operator
 from shared.clock import system_clock
 from shared.db import Database
 from shared.db import migrate as migrate_database
@@ -63,4 +64,4 @@ def refit(
 
 async def _refit(settings: Settings, as_of: datetime | None, *, activate: bool) -> str:
     async with Database.open(settings.database) as database:
-        return (await Models(database, system_clock).refit(as_of, activate=activate)).id
+        return (await Models(database, system_clock).refit(as_of, of_operator(), activate=activate)).id

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, Double, Index, Integer, MetaData, Table, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 
+from shared.audit import add_table
 from shared.ledger import add_tables
 
 METADATA = MetaData()
@@ -75,5 +76,8 @@ MODEL = Table(
     Column("marked_through", _Name),
 )
 Index("model_active", MODEL.c.status, unique=True, postgresql_where=text("status = 'active'"))
+
+# Who asked for which model, and which ones were activated, for good.
+AUDIT = add_table(METADATA)
 
 add_tables(METADATA)

@@ -74,9 +74,9 @@ async def define(parts: Inside) -> None:
     """Define them all, before anybody is there: nothing is to be filled."""
     for segment_id, rule in rules().items():
         async with parts.database.begin() as work:
-            await parts.segments.save(segment_id, segment_id, rule, work)
+            await parts.segments.save(segment_id, segment_id, rule, "shop:1", work)
     for name, formula in COMPUTED.items():
         async with parts.database.begin() as work:
-            await parts.defining.save(name, name, formula, work)
+            await parts.defining.save(name, name, formula, "shop:1", work)
     while await parts.computed.fill():
         pass

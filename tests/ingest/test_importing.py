@@ -28,7 +28,8 @@ from services.ingest.domain.sources import Source
 from services.ingest.service.importing.progress import Mark, Progress
 from services.ingest.service.importing.running import CHUNK_ROWS, UNDER_WAY
 from services.ingest.store import plan, sources
-from shared import topics
+from shared import audit, topics
+from shared.audit import Selection, of_operator
 from shared.clock import system_clock
 from shared.db import Database
 from shared.events import Rejected, Touchpoint
@@ -295,6 +296,17 @@ async def test_a_rehearsal_writes_nothing_and_shows_what_is_wrong(shop: Shop) ->
     assert "line 6: $: 2 cells, where 3 columns are named" in said.out
     assert list(shop.folder.iterdir()) == [bad]
     assert (await shop.log(), await shop.rejected()) == ([], [])
+
+
+async def test_who_took_a_file_in_is_written_down(shop: Shop) -> None:
+    sales = shop.sales(3)
+    assert (await shop.run(sales, *SALES, "--dry-run")).code == 0
+    assert (await shop.run(sales, *SALES)).code == 0
+    async with Database.open(shop.place.database) as database, database.begin() as work:
+        rows = await audit.page(work, audit.LATEST, Selection(object="sources/pos"), 10)
+    assert [(each.actor, each.action, json.loads(each.after)) for each in rows] == [
+        (of_operator(), "imported", {"file": "sales.csv", "rows_before": 0})
+    ]
 
 
 async def test_rows_are_judged_by_the_tracking_plan(shop: Shop) -> None:

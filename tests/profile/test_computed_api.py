@@ -242,10 +242,10 @@ class Bench:
 
     async def define(self, trait: str = "buys", **formula: Any) -> None:
         wanted = Formula(**{"event": "Bought", "aggregate": "count", **formula})
-        await self.database.retrying(lambda work: self.defining.save(trait, "Purchases", wanted, work))
+        await self.database.retrying(lambda work: self.defining.save(trait, "Purchases", wanted, "shop:1", work))
 
     async def delete(self, trait: str = "buys") -> None:
-        await self.database.retrying(lambda work: self.defining.delete(trait, work))
+        await self.database.retrying(lambda work: self.defining.delete(trait, "shop:1", work))
 
     async def fill(self) -> None:
         while await self.filler.fill():

@@ -18,6 +18,7 @@ from services.profile.domain.rebuilt import is_cut, is_repetition
 from services.profile.service.rebuilding import following, whole
 from services.profile.service.rebuilding.steps import DIFFERENT, EQUAL, REFUSED
 from services.profile.store.fragments import decoded
+from shared.audit import of_operator
 from shared.db import Database
 from shared.events import Touchpoint
 from shared.identifiers import Identifier
@@ -179,6 +180,9 @@ async def test_what_is_wrong_is_named_mended_and_can_be_put_back(
     assert await small.rebuild() == REFUSED, "what was exchanged is still kept"
     assert await small.rebuild(forget=True) == EQUAL
     assert not await small.kept()
+    audit = "SELECT actor, action FROM audit WHERE object = 'rebuild' ORDER BY id DESC LIMIT 3"
+    done = [tuple(row) for row in await rows(small.database, audit)]
+    assert done == [(of_operator(), action) for action in ("forgotten", "reverted", "rebuilt")]
     assert await small.rebuild() == EQUAL
     assert [row for row in (await small.facts())["timeline"] if "10" in row]
 
@@ -302,6 +306,8 @@ async def test_one_person_keeps_what_the_log_no_longer_tells(own: World, capsys:
     assert f"Replaced by what the log says{AS_FAR}" in told
     assert await own.facts() == served
     assert await own.rebuild(person=AYSE, dry_run=True) == EQUAL
+    audit = "SELECT actor, object FROM audit WHERE action = 'rebuilt' AND object <> 'rebuild'"
+    assert [tuple(row) for row in await rows(own.database, audit)] == [(of_operator(), "profiles/user_id:ayse")]
     assert f"Equal: what is served of this person is what the log says{AS_FAR}" in report(capsys)
 
 

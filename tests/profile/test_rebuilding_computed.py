@@ -177,10 +177,10 @@ async def test_what_is_defined_in_the_last_moment_counts_everything_once(
     swap, unfilled = Rebuilding.swap, Meeting._unfilled
     swapping, saved = False, False
 
-    async def swaps(self: Rebuilding, *, name: str) -> None:
+    async def swaps(self: Rebuilding, *, name: str, action: str) -> None:
         nonlocal swapping
         swapping = True
-        await swap(self, name=name)
+        await swap(self, name=name, action=action)
 
     async def looks(self: Meeting) -> bool:
         nonlocal saved

@@ -34,7 +34,7 @@ SPECIAL: dict[Asked, Scope] = {
             "profiles/{person:path}/computed", "profiles/{person:path}/traits",
             "profiles/{person:path}/traits/{name:path}", "segments/{segment_id}/profiles",
             "groups/{group_id:path}/profiles", "identities/rulings", "identities/proposals",
-            "identities/proposals/{proposal_id}",
+            "identities/proposals/{proposal_id}", "audit",
         )
     },
 }  # fmt: skip

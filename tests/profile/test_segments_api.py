@@ -290,8 +290,8 @@ async def test_a_rule_that_was_saved_before_stays(database: Database) -> None:
     segments = Segments(Hands())
     for id, rule in (("a", "true"), ("b", '"a" in segments'), ("c", '"b" in segments')):
         await database.retrying(partial(segments_store.save, segment_id=id, name="Old", rule=rule, now=after(0)))
-    await database.retrying(lambda work: segments.save("c", "New", '"b" in segments', work))
-    await database.retrying(lambda work: segments.save("b", "New", '"a" in segments && true', work))
+    await database.retrying(lambda work: segments.save("c", "New", '"b" in segments', "shop:1", work))
+    await database.retrying(lambda work: segments.save("b", "New", '"a" in segments && true', "shop:1", work))
 
 
 async def test_of_two_saved_at_once_none_asks_for_what_it_does_not_see(database: Database) -> None:
@@ -300,7 +300,7 @@ async def test_of_two_saved_at_once_none_asks_for_what_it_does_not_see(database:
     pair = (("b", '"a" in segments'), ("c", '"b" in segments'))
 
     async def keep(id: str, rule: str, work: Work) -> None:
-        await segments.save(id, "A test", rule, work)
+        await segments.save(id, "A test", rule, "shop:1", work)
 
     async def save_both() -> int:
         await emptied_segments(database)
@@ -407,8 +407,8 @@ async def test_members_are_counted_once_an_hour_and_kept_for_a_year(database: Da
     await emptied_segments(database)
     hands = Hands(hour_of(after(days=1)))
     segments, counting = Segments(hands), Counting(hands)
-    await database.retrying(lambda work: segments.save("all", "All", "true", work))
-    await database.retrying(lambda work: segments.save("none", "None", "false", work))
+    await database.retrying(lambda work: segments.save("all", "All", "true", "shop:1", work))
+    await database.retrying(lambda work: segments.save("none", "None", "false", "shop:1", work))
     await happened(database, [viewed(user=f"h{number}") for number in range(4)])
     await published(database)
 
@@ -448,7 +448,7 @@ async def test_members_are_counted_once_an_hour_and_kept_for_a_year(database: Da
 
 async def test_only_one_process_counts(database: Database) -> None:
     await emptied_segments(database)
-    await database.retrying(lambda work: Segments(Hands()).save("one", "One", "true", work))
+    await database.retrying(lambda work: Segments(Hands()).save("one", "One", "true", "shop:1", work))
     counting = Counting(Hands())
     async with database.begin() as work:
         assert await counting.count_next(work)
@@ -463,7 +463,7 @@ async def test_all_rules_together_have_a_limit_that_is_told(
     segments = Segments(Hands())
 
     async def keep(id: str, rule: str) -> None:
-        await database.retrying(lambda work: segments.save(id, "A test", rule, work))
+        await database.retrying(lambda work: segments.save(id, "A test", rule, "shop:1", work))
 
     monkeypatch.setattr(service_segments, "MOST", 2)
     await keep("one", "true")
@@ -478,7 +478,7 @@ async def test_all_rules_together_have_a_limit_that_is_told(
     assert (told["path"], told["cost"]) == ("rule", 2 * compiled(LOOP).cost)
     monkeypatch.setattr(service_segments, "STEPS", 1)
     await keep("two", LOOP)  # nothing new
-    await database.retrying(lambda work: segments.delete("two", work))
+    await database.retrying(lambda work: segments.delete("two", "shop:1", work))
     monkeypatch.setattr(service_segments, "STEPS", compiled(LOOP).cost + 1)
     await keep("one", LOOP)
 
@@ -490,7 +490,7 @@ async def test_a_rule_that_changes_or_comes_back_is_asked_of_everybody_anew(data
     segments = Segments(Hands())
 
     async def keep(rule: str) -> None:
-        await database.retrying(lambda work: segments.save("ch", "A test", rule, work))
+        await database.retrying(lambda work: segments.save("ch", "A test", rule, "shop:1", work))
 
     for rule in ("false", "true"):
         await keep(rule)
@@ -503,10 +503,10 @@ async def test_a_rule_that_changes_or_comes_back_is_asked_of_everybody_anew(data
         return await database.retrying(lambda work: segments_store.count(work, "ch"))
 
     assert await filled() == 12
-    await database.retrying(lambda work: segments.delete("ch", work))
+    await database.retrying(lambda work: segments.delete("ch", "shop:1", work))
     await database.retrying(lambda work: segments.empty(8, work))
     await published(database)
-    await database.retrying(lambda work: segments.save("ch", "A test", "true", work))
+    await database.retrying(lambda work: segments.save("ch", "A test", "true", "shop:1", work))
     assert await filled() == 12, "those who had left come back"
 
 
@@ -527,12 +527,12 @@ async def test_a_segment_fills_until_everybody_was_told(database: Database) -> N
         assert row.filling or members == 12
         return bool(row.filling)
 
-    await database.retrying(lambda work: segments.save("a", "A test", "true", work))
+    await database.retrying(lambda work: segments.save("a", "A test", "true", "shop:1", work))
     marked_first = await fill()
     await published(database)
     assert (marked_first, await fill(), await fill(), await filling("a")) == (8, 4, 0, True)
     assert (await fill(Segments(hands)), await filling("a")) == (0, True), "nor does another process think so"
-    await database.retrying(lambda work: segments.save("b", "A test", "true", work))
+    await database.retrying(lambda work: segments.save("b", "A test", "true", "shop:1", work))
     assert await fill() == 4, "the next one is begun meanwhile"
 
     await published(database)
@@ -571,7 +571,7 @@ async def test_a_segment_that_is_made_anew_is_counted_anew_and_takes_over_who_is
     people = [viewed(user=f"an{number}") for number in range(4)]
 
     async def keep(rule: str) -> None:
-        await database.retrying(lambda work: segments.save("new", "A test", rule, work))
+        await database.retrying(lambda work: segments.save("new", "A test", rule, "shop:1", work))
 
     async def counted() -> list[tuple[Any, ...]]:
         found = await database.retrying(lambda work: counting.page("new", "hour", (None, None), 9, work))
@@ -591,7 +591,7 @@ async def test_a_segment_that_is_made_anew_is_counted_anew_and_takes_over_who_is
     since = await rows(database, "SELECT profile_id, since FROM segment_member ORDER BY 1")
     told_before = await rows(database, "SELECT count(*) FROM signal")
 
-    await database.retrying(lambda work: segments.delete("new", work))
+    await database.retrying(lambda work: segments.delete("new", "shop:1", work))
     await keep("true")
     assert (await counted(), await told(), await counted()) == ([], 4, [])
     assert await rows(database, "SELECT profile_id, since FROM segment_member ORDER BY 1") == since
@@ -600,7 +600,7 @@ async def test_a_segment_that_is_made_anew_is_counted_anew_and_takes_over_who_is
     await keep("true")
     await keep("false")
     assert (await told(), await counted()) == (0, [(None, 0, 4)]), "a rule that changes is no new segment"
-    await database.retrying(lambda work: segments.delete("new", work))
+    await database.retrying(lambda work: segments.delete("new", "shop:1", work))
     await keep("false")
     assert await counted() == []
 
@@ -609,10 +609,10 @@ async def test_a_deleted_segment_is_forgotten_once_nobody_is_in_it(database: Dat
     await emptied_segments(database)
     hands = Hands()
     segments = Segments(hands)
-    await database.retrying(lambda work: segments.save("old", "Old", "true", work))
+    await database.retrying(lambda work: segments.save("old", "Old", "true", "shop:1", work))
     await happened(database, [viewed(user=f"d{number}") for number in range(5)])
     await published(database)
-    await database.retrying(lambda work: segments.delete("old", work))
+    await database.retrying(lambda work: segments.delete("old", "shop:1", work))
 
     async def empty(limit: int = 100) -> int:
         return await database.retrying(lambda work: segments.empty(limit, work))

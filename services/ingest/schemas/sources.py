@@ -1,8 +1,8 @@
-"""Bodies of sources, keys and the audit."""
+"""Bodies of sources and keys."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
@@ -160,18 +160,3 @@ class NewKeyAnswer(KeyAnswer):
 
 class RotatedAnswer(NewKeyAnswer):
     replaces: KeyAnswer
-
-
-class ChangeAnswer(BaseModel):
-    id: int
-    at: str
-    actor: str = Field(description="The id of the key that it was changed with.")
-    action: str
-    object: str = Field(description="What was changed, by its path below /v1.")
-    before: Any
-    after: Any
-
-
-class AuditAnswer(BaseModel):
-    changes: list[ChangeAnswer]
-    next: str | None

@@ -22,8 +22,9 @@ from services.ingest.errors import (
     VersionNotFound,
     VersionRemoved,
 )
-from services.ingest.store import audit, plan, sources
+from services.ingest.store import plan, sources
 from services.ingest.store.plan import LATEST, REMOVED
+from shared import audit
 from shared.clock import Clock
 from shared.db import Work
 

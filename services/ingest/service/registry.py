@@ -19,7 +19,8 @@ from services.ingest.domain.plan import NO_PLAN, Plan
 from services.ingest.domain.sources import Key, Keys, Source
 from services.ingest.errors import Starting
 from services.ingest.settings import Settings
-from services.ingest.store import audit, plan, sources
+from services.ingest.store import plan, sources
+from shared import audit
 from shared.auth import credential
 from shared.clock import Clock
 from shared.db import Database, Work, is_away

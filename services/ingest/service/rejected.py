@@ -22,8 +22,9 @@ from services.ingest.domain.replays import Attempt, Terms, attempt, digest
 from services.ingest.domain.sources import Key, Source
 from services.ingest.errors import RejectedNotFound
 from services.ingest.service.registry import Registry, Snapshot
-from services.ingest.store import audit, rejected
+from services.ingest.store import rejected
 from services.ingest.store.rejected import Kept, Mark, Place, Selection
+from shared import audit
 from shared.clock import Clock, rfc3339
 from shared.db import Database, Work
 from shared.events import Rejected, encode

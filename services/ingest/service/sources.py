@@ -15,7 +15,8 @@ from sqlalchemy import Row
 
 from services.ingest.domain.sources import Key, Narrowing, Source, Standing
 from services.ingest.errors import KeyEnded, KeyNotFound, NothingVerifies, SourceNotFound, TooManyKeys, TooManySources
-from services.ingest.store import audit, sources
+from services.ingest.store import sources
+from shared import audit
 from shared.clock import Clock, rfc3339
 from shared.db import Work
 from shared.errors import Forbidden

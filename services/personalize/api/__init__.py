@@ -9,6 +9,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Depends
 
 from services.personalize.api import decisions, lift, offers
+from shared import audit_routes
 from shared.auth import UserTokens, guard
 from shared.http import REFUSALS
 
@@ -18,6 +19,7 @@ def router(tokens: UserTokens) -> APIRouter:
     guarded = APIRouter(dependencies=[Depends(guard())])
     for resource in (decisions, offers, lift):
         guarded.include_router(resource.router)
+    guarded.include_router(audit_routes.router(lambda request: request.app.state.database), prefix="/v1")
     everything = APIRouter(responses=REFUSALS)
     everything.include_router(decisions.for_servers())
     everything.include_router(guarded)

@@ -9,6 +9,7 @@ from services.personalize.api.asked import OfferId, OfOffers
 from services.personalize.domain.offers import Offer
 from services.personalize.schemas import OfferAnswer, OfferBody, OffersAnswer
 from shared import paging
+from shared.auth import Caller
 from shared.http import refusals
 from shared.paging import DEFAULT_LIMIT, AnyText, Cursor, Limit
 
@@ -18,9 +19,9 @@ NOT_FOUND = refusals(404)
 
 
 @router.put("/{id}", summary="Make an offer, or change it")
-async def put(id: OfferId, body: OfferBody, offers: OfOffers) -> OfferAnswer:
+async def put(id: OfferId, body: OfferBody, offers: OfOffers, caller: Caller) -> OfferAnswer:
     offer = msgspec.convert({**body.model_dump(), "id": id, "version": 0}, Offer)
-    return OfferAnswer.model_validate(await offers.put(offer))
+    return OfferAnswer.model_validate(await offers.put(offer, caller.id))
 
 
 @router.get("", summary="All offers, by id")
@@ -37,5 +38,5 @@ async def one(id: OfferId, offers: OfOffers) -> OfferAnswer:
 
 
 @router.delete("/{id}", status_code=status.HTTP_204_NO_CONTENT, summary="Make the offer no more", responses=NOT_FOUND)
-async def withdraw(id: OfferId, offers: OfOffers) -> None:
-    await offers.withdraw(id)
+async def withdraw(id: OfferId, offers: OfOffers, caller: Caller) -> None:
+    await offers.withdraw(id, caller.id)

@@ -51,9 +51,9 @@ async def page(work: Work, after: str, limit: int) -> list[Offer]:
     return [_offer(row.version, row.body) for row in await work.execute(PAGE, {"after": after, "limit": limit})]
 
 
-async def withdraw(work: Work, offer_id: str, now: datetime) -> bool:
-    """Make the offer no more; False where there is none."""
-    return (await work.execute(WITHDRAW, {"offer_id": offer_id, "now": now})).rowcount == 1
+async def withdraw(work: Work, offer_id: str, now: datetime) -> None:
+    """Make the offer no more."""
+    await work.execute(WITHDRAW, {"offer_id": offer_id, "now": now})
 
 
 async def changed(work: Work, since: str) -> Sequence[tuple[str, Offer | None]]:

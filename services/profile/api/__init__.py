@@ -16,6 +16,7 @@ from services.profile.api import (
     segments,
     traits,
 )
+from shared import audit_routes
 from shared.auth import SHOWS_PEOPLE, guard
 from shared.http import REFUSALS
 
@@ -38,4 +39,8 @@ def _guarded() -> APIRouter:
     guarded.include_router(segments.router)
     guarded.include_router(groups.router)
     guarded.include_router(personas.router)
+    # What was ruled names whom it was about.
+    guarded.include_router(
+        audit_routes.router(lambda request: request.app.state.desk.database), dependencies=[SHOWS_PEOPLE]
+    )
     return guarded

@@ -19,7 +19,7 @@ from services.profile.schemas.computed import (
 )
 from services.profile.service.defining import Computed
 from services.profile.store.definitions import Kept
-from shared.auth import SHOWS_PEOPLE
+from shared.auth import SHOWS_PEOPLE, Caller
 from shared.clock import rfc3339
 from shared.http import refusals
 from shared.paging import DEFAULT_LIMIT, AnyText, Cursor, Limit, cursor, place
@@ -43,9 +43,9 @@ CONFLICT = refusals(409)
     summary="Define a computed trait, or change it; it fills from history in the background",
     responses=CONFLICT,
 )
-async def save(trait_id: TraitId, body: ComputedFormula, desk: AtDesk) -> ComputedBody:
+async def save(trait_id: TraitId, body: ComputedFormula, desk: AtDesk, caller: Caller) -> ComputedBody:
     formula = Formula(**body.model_dump(exclude={"name"}))
-    return _body(await desk.run(lambda work: desk.defining.save(trait_id, body.name, formula, work)))
+    return _body(await desk.run(lambda work: desk.defining.save(trait_id, body.name, formula, caller.id, work)))
 
 
 @router.get("/computed/{trait_id}", summary="A computed trait's definition, and how far it is", responses=NOT_FOUND)
@@ -67,8 +67,8 @@ async def page(desk: AtDesk, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
     status_code=204,
     responses=NOT_FOUND,
 )
-async def delete(trait_id: TraitId, desk: AtDesk) -> Response:
-    await desk.run(lambda work: desk.defining.delete(trait_id, work))
+async def delete(trait_id: TraitId, desk: AtDesk, caller: Caller) -> Response:
+    await desk.run(lambda work: desk.defining.delete(trait_id, caller.id, work))
     return Response(status_code=204)
 
 

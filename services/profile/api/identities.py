@@ -10,7 +10,6 @@ from fastapi import APIRouter
 from services.profile.api.desk import AtDesk, Desk
 from services.profile.api.profiles import Person, identifier_in
 from services.profile.domain.explanation import Why
-from services.profile.domain.rulings import Ruling
 from services.profile.schemas.identities import (
     ExplainedEdge,
     ExplainedIdentifier,
@@ -23,6 +22,7 @@ from services.profile.schemas.identities import (
     Unmerge,
     Whose,
     WhyBody,
+    told,
 )
 from services.profile.service import explaining
 from services.profile.service.explaining import Graph, Member, Ruled, Statement
@@ -62,7 +62,7 @@ async def rulings(desk: AtDesk, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = N
     found = await desk.run(lambda work: desk.rulings.page(before, limit + 1, work))
     last = found[limit - 1] if len(found) > limit else None
     following = last and _next(last.at.isoformat(), last.id)
-    return RulingPage(rulings=[RulingBody(**_ruling(each)) for each in found[:limit]], next=following)
+    return RulingPage(rulings=[RulingBody(**told(each)) for each in found[:limit]], next=following)
 
 
 @router.get(
@@ -93,7 +93,7 @@ async def _rule(
     ruled = await desk.run(lambda work: desk.rulings.rule(word, work))
     places = (ruled.identifier, ruled.other)
     return RuledBody(
-        ruling=RulingBody(**_ruling(ruled.ruling)),
+        ruling=RulingBody(**told(ruled.ruling)),
         profiles=[Whose(identifier=str(each.standing.identifier), profile_id=each.profile_id) for each in places],
     )
 
@@ -145,20 +145,8 @@ def _edge(said: Statement) -> ExplainedEdge:
 
 def _explained(ruled: Ruled) -> ExplainedRuling:
     why = ruled.failure and _why(ruled.failure)
-    return ExplainedRuling(**_ruling(ruled.ruling), holds=ruled.holds, no_effect=why)
+    return ExplainedRuling(**told(ruled.ruling), holds=ruled.holds, no_effect=why)
 
 
 def _why(why: Why) -> WhyBody:
     return WhyBody(**msgspec.structs.asdict(why))
-
-
-def _ruling(ruling: Ruling) -> dict[str, Any]:
-    return {
-        "ruling_id": ruling.id,
-        "ruling": ruling.ruling,
-        "identifier": str(ruling.member),
-        "other": str(ruling.owner),
-        "at": rfc3339(ruling.at),
-        "who": ruling.who,
-        "why": ruling.why,
-    }

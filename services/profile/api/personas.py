@@ -11,6 +11,7 @@ from services.profile.api.segments import segment_body
 from services.profile.domain.personas import PERSONAS
 from services.profile.errors import PersonaNotFound
 from services.profile.schemas.segments import PersonaBody, PersonaList, Segment
+from shared.auth import Caller
 from shared.http import refusals
 
 router = APIRouter(tags=["segments"])
@@ -33,12 +34,15 @@ async def listed(desk: AtDesk) -> PersonaList:
 async def adopt(
     persona_id: Annotated[str, Path(max_length=100, examples=["big-spenders"])],
     desk: AtDesk,
+    caller: Caller,
     replace: Annotated[bool, Query(description="Also where the segment has a rule of its own, which is lost.")] = False,
 ) -> Segment:
     """Again is harmless. From then on it is a segment like any other: change it as you like."""
     if persona_id not in PERSONAS:
         raise PersonaNotFound(persona_id)
-    return segment_body(await desk.run(lambda work: desk.segments.adopt(PERSONAS[persona_id], replace, work)))
+    return segment_body(
+        await desk.run(lambda work: desk.segments.adopt(PERSONAS[persona_id], replace, caller.id, work))
+    )
 
 
 def _state(rules: dict[str, str], persona_id: str) -> Literal["none", "adopted", "changed"]:

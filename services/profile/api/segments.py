@@ -14,7 +14,7 @@ from services.profile.domain.counts import Unit
 from services.profile.schemas import Member
 from services.profile.schemas.segments import Count, CountPage, MemberPage, Segment, SegmentPage, SegmentRule
 from services.profile.service.publishing import cost
-from shared.auth import SHOWS_PEOPLE
+from shared.auth import SHOWS_PEOPLE, Caller
 from shared.clock import rfc3339
 from shared.http import refusals
 from shared.moments import Moment
@@ -41,8 +41,10 @@ NOT_FOUND = refusals(404)
     summary="Make a segment, or change its rule; it fills in the background",
     responses=refusals(409),
 )
-async def save(segment_id: SegmentId, body: SegmentRule, desk: AtDesk) -> Segment:
-    return segment_body(await desk.run(lambda work: desk.segments.save(segment_id, body.name, body.rule, work)))
+async def save(segment_id: SegmentId, body: SegmentRule, desk: AtDesk, caller: Caller) -> Segment:
+    return segment_body(
+        await desk.run(lambda work: desk.segments.save(segment_id, body.name, body.rule, caller.id, work))
+    )
 
 
 @router.get("/segments/{segment_id}", summary="A segment's rule", responses=NOT_FOUND)
@@ -56,14 +58,14 @@ async def get(segment_id: SegmentId, desk: AtDesk) -> Segment:
     summary="Delete a segment; its members are told to have left in the background",
     responses=NOT_FOUND,
 )
-async def delete(segment_id: SegmentId, desk: AtDesk) -> None:
+async def delete(segment_id: SegmentId, desk: AtDesk, caller: Caller) -> None:
     """It is gone at once from the list of segments, and from each profile as it is published: with the signal
     `segment_left`, as ever. What was counted of it goes, too.
 
     To save a segment of the same id makes a new one, with counts of its own. Who has not been told of the end by then
     is taken over: if the new rule holds for them, they stay in it, with their `since` and without a signal; if not,
     they are told, and counted, to have left."""
-    await desk.run(lambda work: desk.segments.delete(segment_id, work))
+    await desk.run(lambda work: desk.segments.delete(segment_id, caller.id, work))
 
 
 @router.get(

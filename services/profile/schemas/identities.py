@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from services.profile.domain.rulings import Ruling
 from services.profile.schemas import Text
+from shared.clock import rfc3339
 from shared.events import Trust
 
 Named = Annotated[
@@ -60,6 +62,19 @@ class RulingBody(BaseModel):
     at: str
     who: str = Field(description="The key that it was ruled with.")
     why: str
+
+
+def told(ruling: Ruling) -> dict[str, Any]:
+    """A ruling as it is shown: the fields of `RulingBody`."""
+    return {
+        "ruling_id": ruling.id,
+        "ruling": ruling.ruling,
+        "identifier": str(ruling.member),
+        "other": str(ruling.owner),
+        "at": rfc3339(ruling.at),
+        "who": ruling.who,
+        "why": ruling.why,
+    }
 
 
 class Whose(BaseModel):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgspec
 
 from services.profile.domain.computed.answers import answer
 from services.profile.domain.computed.cells import Answer
@@ -19,6 +22,7 @@ from services.profile.service.defined import Definitions
 from services.profile.service.reading import found_profile
 from services.profile.store import definitions, parts
 from services.profile.store.definitions import Kept
+from shared.audit import Audit
 from shared.clock import Clock
 from shared.db import Work
 from shared.identifiers import Identifier
@@ -40,8 +44,9 @@ class Defining:
     def __init__(self, current: Definitions, clock: Clock) -> None:
         self.current = current
         self.clock = clock
+        self.audit = Audit(clock)
 
-    async def save(self, id: str, name: str, formula: Formula, work: Work) -> Kept:
+    async def save(self, id: str, name: str, formula: Formula, actor: str, work: Work) -> Kept:
         """Make or change a definition, which fills in the background; the one before shows until then.
 
         The same formula again changes nothing but the name. Raises ComputedReserved, TooManyComputed and RuleRefused,
@@ -51,7 +56,7 @@ class Defining:
         held = await definitions.hold(work, id)
         if held and held[0].definition.formula == formula:
             await definitions.rename(work, id, name)
-            return await self.get(id, work)
+            return await self._saved(id, actor, held, work)
         await definitions.lock(work)
         if await definitions.count_others(work, id) >= MOST:
             raise TooManyComputed(MOST)
@@ -59,7 +64,13 @@ class Defining:
 
         await definitions.add(work, definition, name, Fill(), self.clock())
         await definitions.supersede(work, definition)
-        return await self.get(id, work)
+        return await self._saved(id, actor, held, work)
+
+    async def _saved(self, id: str, actor: str, before: Sequence[Kept], work: Work) -> Kept:
+        """The newest revision, once it is written down who saved it. `before`: what there was, the newest first."""
+        kept = await self.get(id, work)
+        await self.audit.changed(work, actor, path(id), before=told(before[0]) if before else None, after=told(kept))
+        return kept
 
     async def get(self, id: str, work: Work) -> Kept:
         """The newest revision. Raises ComputedNotFound."""
@@ -71,13 +82,15 @@ class Defining:
         """The newest revisions by id, those past `after`."""
         return await definitions.page(work, after, limit)
 
-    async def delete(self, id: str, work: Work) -> None:
+    async def delete(self, id: str, actor: str, work: Work) -> None:
         """Take it out of all views, in the background; nothing is counted by it any more. Raises ComputedNotFound."""
-        if not await definitions.hold(work, id):
+        held = await definitions.hold(work, id)
+        if not held:
             raise ComputedNotFound(id)
         await definitions.lock(work)
         await definitions.advance(work)
         await definitions.leave(work, id)
+        await self.audit.changed(work, actor, path(id), before=told(held[0]), after=None)
 
     async def of_person(self, identifier: Identifier, work: Work) -> list[Computed]:
         """What shows of a person, by id, as of now. Raises ProfileNotFound."""
@@ -97,3 +110,14 @@ class Defining:
     def _definition(self, id: str, revision: int, formula: Formula) -> Definition:
         first = first_day(formula.window_days, self.clock(), self.current.known.zone)
         return Definition(id=id, revision=revision, formula=formula, since=first)
+
+
+def path(id: str) -> str:
+    """A computed trait in the audit."""
+    return f"computed/{id}"
+
+
+def told(kept: Kept) -> dict[str, Any]:
+    """A computed trait as the audit has it: its definition, not how far it is filled."""
+    formula = msgspec.structs.asdict(kept.definition.formula)
+    return {"id": kept.definition.id, "revision": kept.definition.revision, "name": kept.name, **formula}

@@ -14,10 +14,15 @@ from services.profile.domain.computed.filling import Fill
 from services.profile.domain.computed.parts import counted
 from services.profile.service.background import room
 from services.profile.service.defined import Definitions
+from services.profile.service.defining import path, told
 from services.profile.store import definitions, partitions, parts, past, profiles, timeline
 from services.profile.store.definitions import Kept
+from shared.audit import Audit, of_process
 from shared.clock import Clock
 from shared.db import Work
+
+FILLER = of_process("filling")
+"""The actor, in the audit, of what shows once it is filled."""
 
 PHASES = ("filling", "showing", "ready", "leaving", "gone")
 
@@ -33,6 +38,7 @@ class Filling:
         self.clock = clock
         self.batch = batch
         self.marks = marks
+        self.audit = Audit(clock)
 
     async def step(self, work: Work) -> int:
         """Do some of what is to be done; give whether to come again at once."""
@@ -86,6 +92,7 @@ class Filling:
         removed, first = await partitions.removed_before(work), self._first(kept.definition)
         incomplete = removed is not None and (first is None or first < removed)
         await definitions.put(work, kept._replace(phase="showing", complete_from=removed if incomplete else None))
+        await self.audit.note(work, FILLER, "filled", path(kept.definition.id), after=told(kept))
 
     async def _mark(self, kept: Kept, work: Work) -> int:
         """Mark the next profiles, so that their views follow: as many as there is room for among those who wait."""

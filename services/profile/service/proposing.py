@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -15,9 +15,13 @@ from services.profile.domain.rulings import holding
 from services.profile.errors import ProposalDecided, ProposalNotFound, Together
 from services.profile.service.ruling import Rulings, Word, together
 from services.profile.store import identities, proposals
-from shared.clock import Clock
+from shared.audit import Audit
+from shared.clock import Clock, rfc3339
 from shared.db import Work
 from shared.events import View
+
+PATH = "identities/proposals"
+"""Below which the audit has proposals."""
 
 
 class Chunk(NamedTuple):
@@ -33,6 +37,7 @@ class Proposals:
     def __init__(self, rulings: Rulings, clock: Clock) -> None:
         self.rulings = rulings
         self.clock = clock
+        self.audit = Audit(clock)
 
     # --- searching ---------------------------------------------------------------------------------------------------
 
@@ -58,11 +63,14 @@ class Proposals:
         }
         return revised(found, past, splits, places, complete=complete)
 
-    async def keep(self, revision: Revision, work: Work) -> None:
+    async def keep(self, revision: Revision, actor: str, work: Work) -> None:
         """Propose what is open by `revision`, and close what is gone."""
         now = self.clock()
         await proposals.put(work, revision.open, now)
         await proposals.gone(work, revision.gone, now)
+        if revision.open or revision.gone:
+            after = {"open": len(revision.open), "gone": len(revision.gone)}
+            await self.audit.note(work, actor, "proposed", PATH, after=after)
 
     # --- deciding ----------------------------------------------------------------------------------------------------
 
@@ -104,8 +112,12 @@ class Proposals:
         return len(places) == 2 and together(*places.values())
 
     async def _decide(self, proposal: Proposal, status: Status, who: str, why: str, work: Work) -> Proposal:
+        decided = await proposals.decide(work, proposal.id, status, at=self.clock(), who=who, why=why)
+        await self.audit.changed(
+            work, who, f"{PATH}/{proposal.id}", action=status, before=_told(proposal), after=_told(decided)
+        )
         metrics.PROPOSALS_DECIDED.labels(status).inc()
-        return await proposals.decide(work, proposal.id, status, at=self.clock(), who=who, why=why)
+        return decided
 
 
 def _check_open(proposal: Proposal, otherwise: str) -> None:
@@ -115,3 +127,15 @@ def _check_open(proposal: Proposal, otherwise: str) -> None:
         )
     if proposal.status != "open":
         raise ProposalDecided(proposal.id, proposal.status, otherwise)
+
+
+def _told(proposal: Proposal) -> dict[str, Any]:
+    """A proposal as the audit has it: without the reasons, which stay with it."""
+    return {
+        "proposal_id": proposal.id,
+        "identifiers": [str(proposal.one), str(proposal.other)],
+        "status": proposal.status,
+        "decided_at": proposal.decided_at and rfc3339(proposal.decided_at),
+        "who": proposal.who,
+        "why": proposal.why,
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
+from urllib.parse import quote
 from uuid import UUID, uuid4
 
 from services.profile import metrics
@@ -12,8 +13,10 @@ from services.profile.domain.identity import NAMED, profile_id
 from services.profile.domain.linking import Placed
 from services.profile.domain.rulings import Ruling, last, oriented
 from services.profile.errors import Contradicted, NotTogether, ProfileNotFound, RulingRefused, Together
+from services.profile.schemas.identities import told
 from services.profile.service.absorbing import Profiles
 from services.profile.store import components, identities, rulings
+from shared.audit import Audit
 from shared.clock import Clock
 from shared.db import Work
 from shared.identifiers import ANONYMOUS, PROFILE, Identifier, links_nothing, normal
@@ -50,6 +53,7 @@ class Rulings:
     def __init__(self, profiles: Profiles, clock: Clock) -> None:
         self.profiles = profiles
         self.clock = clock
+        self.audit = Audit(clock)
 
     async def rule(self, word: Word, work: Work) -> Ruled:
         """Rule, and decide anew whose everybody concerned is. Saying what holds already changes nothing.
@@ -71,13 +75,27 @@ class Rulings:
         await rulings.add(work, ruling)
         await self.profiles.relink(work, {word.identifier, word.other})
         await identities.show_now(work, {word.identifier, word.other})
+        ruled = await self._ruled(word, ruling, work)
+        await self._note(ruling, held, work)
         metrics.RULINGS.labels(ruling.ruling).inc()
-        return await self._ruled(word, ruling, work)
+        return ruled
 
-    async def relink(self, identifiers: Collection[Identifier], work: Work) -> None:
+    async def _note(self, ruling: Ruling, held: Ruling | None, work: Work) -> None:
+        """Write down a ruling. All on the same two identifiers are one time-line."""
+        path = "/".join(quote(str(each), safe=":@+") for each in (ruling.member, ruling.owner))
+        action = {"merge": "merged", "split": "unmerged"}[ruling.ruling]
+        await self.audit.changed(
+            work, ruling.who, f"identities/{path}", action=action, before=held and told(held), after=told(ruling)
+        )
+
+    async def relink(self, identifiers: Collection[Identifier], actor: str, work: Work) -> None:
         """Decide anew whose `identifiers` are, because what is configured changed. Those never seen are passed over."""
         await rulings.lock(work)
-        await self.profiles.relink(work, set(await identities.find(work, identifiers)))
+        found = set(await identities.find(work, identifiers))
+        await self.profiles.relink(work, found)
+        if found:
+            after = {"identifiers": sorted(map(str, found))}
+            await self.audit.note(work, actor, "relinked", "identities", after=after)
 
     async def page(self, before: tuple[datetime, str], limit: int, work: Work) -> Sequence[Ruling]:
         """All rulings, newest first, those after the place `before`."""

@@ -16,6 +16,7 @@ from services.profile.errors import PersonaChanged, SegmentNotFound, SegmentsToo
 from services.profile.service.background import room
 from services.profile.service.publishing import cost, usable
 from services.profile.store import counts, profiles, segments
+from shared.audit import Audit
 from shared.clock import Clock
 from shared.db import Work
 
@@ -35,10 +36,11 @@ class Segments:
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
+        self.audit = Audit(clock)
         self.marked: dict[tuple[str, datetime], datetime] = {}
         """When we first saw that everybody was marked for a segment, as it was saved then."""
 
-    async def save(self, segment_id: str, name: str, rule: str, work: Work) -> Row[Any]:
+    async def save(self, segment_id: str, name: str, rule: str, actor: str, work: Work) -> Row[Any]:
         """Make or change a segment. It fills in the background. One that was deleted is made anew, and counted anew;
         who was not told of its end is still in it, until its new rule is asked about them.
 
@@ -52,7 +54,10 @@ class Segments:
             require_seen(segment_id, new, usable(saved))
         if await segments.ended(work, segment_id):
             await counts.forget(work, segment_id)
-        return await segments.save(work, segment_id, name, rule, self.clock())
+        before = await segments.find(work, segment_id)
+        segment = await segments.save(work, segment_id, name, rule, self.clock())
+        await self._note(segment_id, actor, before, segment, work)
+        return segment
 
     async def rules(self, work: Work) -> dict[str, str]:
         """The text of every segment's rule."""
@@ -76,23 +81,32 @@ class Segments:
         await self.get(segment_id, work)
         return await segments.count(work, segment_id), await segments.members(work, segment_id, after, limit)
 
-    async def delete(self, segment_id: str, work: Work) -> None:
+    async def delete(self, segment_id: str, actor: str, work: Work) -> None:
         """Delete a segment: gone at once for whoever asks, and for its members as they are told to have left it.
 
         They are published in the background, as they are when a segment fills, each whole: the view without the
         segment, and the signal. Raises SegmentNotFound.
         """
-        if not await segments.delete(work, segment_id, self.clock()):
+        before = await segments.delete(work, segment_id, self.clock())
+        if before is None:
             raise SegmentNotFound(segment_id)
+        await self._note(segment_id, actor, before, None, work)
 
-    async def adopt(self, persona: Persona, replace: bool, work: Work) -> Row[Any]:
+    async def _note(
+        self, segment_id: str, actor: str, before: Row[Any] | None, after: Row[Any] | None, work: Work
+    ) -> None:
+        await self.audit.changed(
+            work, actor, f"segments/{segment_id}", before=before and _told(before), after=after and _told(after)
+        )
+
+    async def adopt(self, persona: Persona, replace: bool, actor: str, work: Work) -> Row[Any]:
         """Save `persona` as a segment. Raises PersonaChanged where that has another rule, unless to `replace` it."""
         segment = await segments.find(work, persona.id)
         if segment is not None and segment.rule == persona.rule:
             return segment
         if segment is not None and not replace:
             raise PersonaChanged(persona.id)
-        return await self.save(persona.id, persona.name, persona.rule, work)
+        return await self.save(persona.id, persona.name, persona.rule, actor, work)
 
     async def fill(self, limit: int, work: Work) -> int:
         """Mark up to `limit` profiles for a segment that was saved, so that its rule is asked about them.
@@ -137,6 +151,11 @@ class Segments:
             await counts.forget(work, segment_id)
             await segments.forget(work, segment_id, now - LAST_WORD)
         return len(chunk)
+
+
+def _told(row: Row[Any]) -> dict[str, Any]:
+    """A segment as the audit has it: its definition, not how far it is filled."""
+    return {"id": row.id, "name": row.name, "rule": row.rule}
 
 
 def _check_room(segment_id: str, rule: str, steps: int, saved: Mapping[str, str]) -> None:

@@ -2,8 +2,9 @@
 
 Everything else stays as it is when they are exchanged:
 
-- what people said: `ruling`, `segment`, `computed_definition` with its `generation`, and what was decided on a
-  `proposal`. A proposal names its two by identifiers, so it follows them wherever they are now;
+- what people said: `ruling`, `segment`, `computed_definition` with its `generation`, what was decided on a
+  `proposal`, and who changed what of it (`audit`). A proposal names its two by identifiers, so it follows them wherever
+  they are now;
 - what comes from elsewhere: `score`; and what only time does: `retention`;
 - what was told, and to whom: `profile` (versions never go back, and redirects are settled with who moves), `signal`,
   `segment_count`, `segment_change`;

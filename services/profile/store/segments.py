@@ -49,7 +49,7 @@ MARKED = text("""
     SELECT id, saved_at FROM segment WHERE filling AND deleted_at IS NULL AND filled_to = CAST(:everybody AS uuid)
     ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
 """)
-DELETE = text("UPDATE segment SET deleted_at = :now WHERE id = :id AND deleted_at IS NULL RETURNING id")
+DELETE = text("UPDATE segment SET deleted_at = :now WHERE id = :id AND deleted_at IS NULL RETURNING id, name, rule")
 EMPTYING = text("""
     SELECT id FROM segment
     WHERE deleted_at IS NOT NULL
@@ -135,9 +135,9 @@ async def filled(work: Work, segment_id: str) -> None:
     await work.execute(FILLED, {"id": segment_id})
 
 
-async def delete(work: Work, segment_id: str, now: datetime) -> bool:
-    """Let nobody see a segment any more; give whether there was one."""
-    return (await work.execute(DELETE, {"id": segment_id, "now": now})).one_or_none() is not None
+async def delete(work: Work, segment_id: str, now: datetime) -> Row[Any] | None:
+    """Let nobody see a segment any more; give what it was, None where there was none."""
+    return (await work.execute(DELETE, {"id": segment_id, "now": now})).one_or_none()
 
 
 async def ended(work: Work, segment_id: str) -> bool:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Depends
 
 from services.scoring.api import models, reports, scores
+from shared import audit_routes
 from shared.auth import guard
 from shared.http import REFUSALS
 
@@ -15,4 +16,5 @@ def router() -> APIRouter:
     all_of_it = APIRouter(dependencies=[Depends(guard())], responses=REFUSALS)
     for resource in (scores, models, reports):
         all_of_it.include_router(resource.router)
+    all_of_it.include_router(audit_routes.router(lambda request: request.app.state.database), prefix="/v1")
     return all_of_it

@@ -11,6 +11,7 @@ from services.scoring.api.asked import OfModels
 from services.scoring.schemas import Accepted, ModelBody, ModelsBody, RefitBody
 from services.scoring.store.models import Version
 from shared import paging
+from shared.auth import Caller
 from shared.http import refusals
 from shared.paging import DEFAULT_LIMIT, TEXT, AnyText, Cursor, Limit
 
@@ -23,9 +24,9 @@ Id = Annotated[str, Path(pattern=TEXT, max_length=100, examples=["2026-11-21T10:
 
 
 @router.post("/refit", status_code=status.HTTP_202_ACCEPTED, summary="Fit a new model, in the background")
-async def refit(models: OfModels, response: Response, body: RefitBody | None = None) -> Accepted:
+async def refit(models: OfModels, response: Response, caller: Caller, body: RefitBody | None = None) -> Accepted:
     asked = body or RefitBody()
-    version = await models.refit(asked.as_of, activate=asked.activate)
+    version = await models.refit(asked.as_of, caller.id, activate=asked.activate)
     response.headers["Location"] = f"/v1/models/{version.id}"
     return Accepted.model_validate(version)
 
@@ -45,8 +46,8 @@ async def one(id: Id, models: OfModels) -> ModelBody:
 
 
 @router.post("/{id}/activate", summary="Make the scores with this model from now on", responses=NOT_FOUND | NOT_READY)
-async def activate(id: Id, models: OfModels) -> ModelBody:
-    return _body(await models.activate(id))
+async def activate(id: Id, models: OfModels, caller: Caller) -> ModelBody:
+    return _body(await models.activate(id, caller.id))
 
 
 def _body(version: Version) -> ModelBody:

@@ -25,6 +25,7 @@ from services.scoring.service.fitting import FitOrder, Fitted
 from services.scoring.service.models import Models
 from services.scoring.store import models as store
 from services.scoring.store.models import Version
+from shared.audit import of_process
 from shared.clock import Clock
 from shared.db import Database, Work, is_away
 from shared.settings import DatabaseSettings
@@ -38,6 +39,9 @@ ROOT = Path(__file__).parents[3]
 
 SINGLE_THREADED = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 """A fit is all vectors: threads would mostly wait for each other, and take processors from the consumer meanwhile."""
+
+FITTER = of_process("fits")
+"""The actor, in the audit, of what a fit brings about when it ends."""
 
 TRIES = 3
 """A fit that is cut short (killed, out of memory, no database) is begun again; not for ever."""
@@ -133,11 +137,15 @@ class Fits:
 
     async def _ready(self, version: Version, model: Model, seconds: float) -> None:
         async def write(work: Work) -> None:
+            if version.activate:
+                await store.activating(work)  # before the audit's own lock, as whoever activates
             ours = await store.finish(work, version.id, model, now=self.clock(), seconds=seconds)
+            if ours:
+                await self._note(work, "fitted", version)
             # Of two that were to be activated the one asked for last stays, whichever ends last.
             active = await store.active(work)
             if ours and version.activate and (active is None or active.id < version.id):
-                await self.models.activated(work, version.id)
+                await self.models.activated(work, version.id, FITTER)
 
         await self.database.retrying(write)
         metrics.REFITS_READY.inc()
@@ -153,11 +161,18 @@ class Fits:
         await self.database.retrying(lambda work: store.release(work, version.id, forgiven=False))
 
     async def _failed(self, version: Version, reason: str, seconds: float) -> None:
-        await self.database.retrying(
-            lambda work: store.fail(work, version.id, reason, now=self.clock(), seconds=seconds)
-        )
+        async def write(work: Work) -> None:
+            await store.fail(work, version.id, reason, now=self.clock(), seconds=seconds)
+            await self._note(work, "failed", version)
+
+        await self.database.retrying(write)
         metrics.REFITS_FAILED.inc()
         log.warning("a fit failed", model=version.id, reason=reason)
+
+    async def _note(self, work: Work, action: str, before: Version) -> None:
+        after = await store.get(work, before.id)
+        if after is not None:
+            await self.models.note(work, FITTER, action, before, after)
 
     def _order(self, version: Version) -> FitOrder:
         return FitOrder(

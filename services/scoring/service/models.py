@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from services.scoring.domain.scores import Named
 from services.scoring.errors import ModelNotFound, ModelNotReady, NoModel
 from services.scoring.store import marks
 from services.scoring.store import models as store
 from services.scoring.store.models import Version
-from shared.clock import Clock
+from shared.audit import Audit
+from shared.clock import Clock, rfc3339
 from shared.db import Database, Work
 from shared.errors import Invalid
 
@@ -23,8 +25,9 @@ class Models:
         self.clock = clock
         # Called when a fit was asked for: whoever fits need not wait until he looks again.
         self.after = after
+        self.audit = Audit(clock)
 
-    async def refit(self, as_of: datetime | None, *, activate: bool) -> Version:
+    async def refit(self, as_of: datetime | None, actor: str, *, activate: bool) -> Version:
         """Ask for a model of the customers as of `as_of`, else of now. It is fitted in the background.
 
         Its id is the time of asking; of two that ask in one second, the later one's is the next free second.
@@ -38,16 +41,17 @@ class Models:
             while not await store.request(work, _id(asked), as_of=as_of or now, activate=activate, now=now):
                 asked += timedelta(seconds=1)
             version = await self._version(work, _id(asked))
+            await self.note(work, actor, "requested", None, version)
         self.after()
         return version
 
-    async def activate(self, id: str) -> Version:
+    async def activate(self, id: str, actor: str) -> Version:
         """Let this model make the scores from now on. Raises ModelNotFound, ModelNotReady."""
         async with self.database.begin() as work:
-            await self.activated(work, id)
+            await self.activated(work, id, actor)
             return await self._version(work, id)
 
-    async def activated(self, work: Work, id: str) -> None:
+    async def activated(self, work: Work, id: str, actor: str) -> None:
         """The same, inside `work`. The scores of all who buy are brought up to it in the background."""
         await store.activating(work)
         version = await self._version(work, id)
@@ -55,6 +59,13 @@ class Models:
             raise ModelNotReady(_why_not(version))
         if version.status != "active":
             await store.activate(work, id)
+            await self.note(work, actor, "activated", version, await self._version(work, id))
+
+    async def note(self, work: Work, actor: str, action: str, before: Version | None, after: Version) -> None:
+        """Write down what has become of a model, and with whom."""
+        await self.audit.changed(
+            work, actor, f"models/{after.id}", action=action, before=_told(before), after=_told(after)
+        )
 
     async def get(self, id: str) -> Version:
         """Raises ModelNotFound."""
@@ -103,3 +114,16 @@ def _why_not(version: Version) -> str:
     if version.status == "failed":
         return f"model {version.id!r} could not be fitted: {version.reason}"
     return f"model {version.id!r} is still being fitted"
+
+
+def _told(version: Version | None) -> dict[str, Any] | None:
+    """A model as the audit has it: without what was fitted, which stays with it."""
+    if version is None:
+        return None
+    return {
+        "id": version.id,
+        "status": version.status,
+        "as_of": rfc3339(version.as_of),
+        "activate": version.activate,
+        "reason": version.reason,
+    }

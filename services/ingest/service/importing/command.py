@@ -31,8 +31,9 @@ from services.ingest.service.importing.summary import summary
 from services.ingest.service.registry import Registry
 from services.ingest.settings import SERVICE, Settings
 from shared import logs, topics
+from shared.audit import Audit, of_operator
 from shared.clock import system_clock
-from shared.db import Database, is_away
+from shared.db import Database, Work, is_away
 from shared.errors import Fatal
 from shared.health import Health
 from shared.kafka import Kafka
@@ -81,7 +82,7 @@ async def _running(settings: Settings, order: Order) -> AsyncIterator[Importer]:
     async with AsyncExitStack() as open_:
         database = await open_.enter_async_context(Database.open(settings.database))
         source, plan = await _known(settings, database, health, order.options.source)
-        importer = Importer(order, source, plan, Counts(database, system_clock), stop)
+        importer = Importer(order, source, plan, database, Counts(database, system_clock), stop)
         if not order.dry_run:
             importer.kafka = await _kafka(open_, settings, health)
             open_.push_async_callback(importer.counts.flush)
@@ -131,6 +132,7 @@ class Importer:
     order: Order
     source: Source
     plan: Plan
+    database: Database
     counts: Counts
     stop: asyncio.Event
     kafka: Kafka | None = None
@@ -141,6 +143,8 @@ class Importer:
         if mark.done:
             print(f"{name}: imported already, {mark.rows:,} rows (--restart does it again)")
             return SOME_REJECTED if mark.rejected else 0
+        if not self.order.dry_run:
+            await self._note(name, mark)
         with opened(name) as file:
             table = _table(file, self.order.options, name)
             with Bar(Path(name).name, table.total) as bar:
@@ -155,6 +159,20 @@ class Importer:
                     bar.stop()
                     print(summary(name, run, rehearsal=self.order.dry_run), flush=True)
         return SOME_REJECTED if run.mark.rejected else 0
+
+    async def _note(self, name: str, mark: Mark) -> None:
+        """Write down, before the first row, that this file is taken in: however it ends, some of it may be."""
+        after = {"file": Path(name).name, "rows_before": mark.rows}
+
+        async def write(work: Work) -> None:
+            await Audit(system_clock).note(work, of_operator(), "imported", f"sources/{self.source.name}", after=after)
+
+        try:
+            await self.database.retrying(write)
+        except Exception as error:
+            if not is_away(error):
+                raise
+            raise Unfinished(f"PostgreSQL does not answer: {error}; nothing of {name} was written") from None
 
     async def _begun(self, name: str) -> tuple[Progress | None, Mark]:
         """Where to go on, and where to keep how far it is; a rehearsal and a pipe have neither."""

@@ -9,6 +9,7 @@ from services.profile.service.matching.pool import Looked, pool
 from services.profile.service.proposing import Proposals
 from services.profile.service.ruling import Rulings
 from services.profile.settings import Settings
+from shared.audit import of_operator
 from shared.db import Database, Work
 
 CHUNK = 2_000
@@ -33,7 +34,7 @@ async def looked_for(
             async def propose(work: Work) -> Revision:
                 revision = await proposals.revise(looked.found, work, complete=looked.complete)
                 if not dry_run:
-                    await proposals.keep(revision, work)
+                    await proposals.keep(revision, of_operator(), work)
                 return revision
 
             return looked, await database.retrying(propose)

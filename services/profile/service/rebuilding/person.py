@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import NamedTuple
+from urllib.parse import quote
 
 from services.profile.domain import graph, identity
 from services.profile.domain.identity import NAMED, Owned
@@ -15,6 +16,7 @@ from services.profile.service.absorbing import Profiles
 from services.profile.service.rebuilding.repeated import Life, lost_records, without_repetitions
 from services.profile.store import definitions, differences, identities, persons, rulings, shadow, timeline
 from shared import ledger
+from shared.audit import Audit, of_operator
 from shared.clock import Clock
 from shared.db import Database, Work
 from shared.events import Touchpoint
@@ -59,6 +61,7 @@ class Person:
         self.database = database
         self.past = past
         self.profiles = profiles
+        self.audit = Audit(clock)
         self.tally = Tally()
         self.sieve = Sieve(past, remembered, clock, self.tally)
 
@@ -95,6 +98,8 @@ class Person:
                 await trial.rollback()
             else:
                 await trial.commit()
+                path, after = f"profiles/{quote(str(identifier), safe=':@+')}", {"differences": len(found.differences)}
+                await self.audit.note(work, of_operator(), "rebuilt", path, after=after)
             self.tally.fresh = len(life)
             return found
 

@@ -10,8 +10,9 @@ from services.profile.errors import RebuildRefused
 from services.profile.service.rebuilding.bar import Screen
 from services.profile.service.rebuilding.following import follow
 from services.profile.service.rebuilding.person import Person
-from services.profile.service.rebuilding.whole import Rebuilding
+from services.profile.service.rebuilding.whole import PATH, Rebuilding
 from services.profile.store import shadow
+from shared.audit import Audit, of_operator
 from shared.clock import Clock
 from shared.db import Database
 from shared.identifiers import Identifier
@@ -34,6 +35,7 @@ class Steps:
         self.opened = opened
         self.screen = screen
         self.clock = clock
+        self.audit = Audit(clock)
 
     async def rebuild(self, *, dry_run: bool, afresh: bool) -> int:
         """Make everything anew, compare, and exchange what differs. Raises RebuildRefused."""
@@ -47,7 +49,7 @@ class Steps:
         async with self.opened(self.beside) as rebuilding:
             found, kept = await self._made(rebuilding, keep=True)
             if not equal(found) and not dry_run:
-                await self._swapped(rebuilding, self.before)
+                await self._swapped(rebuilding, self.before, "rebuilt")
                 self.screen.say("Exchanged. What was there is kept: --revert puts it back, --forget drops it")
         if equal(found):
             await self._drop(self.beside)
@@ -63,15 +65,18 @@ class Steps:
             raise RebuildRefused("there is nothing to put back: no rebuild has exchanged anything, or it was forgotten")
         async with self.opened(self.before) as rebuilding:
             await self._made(rebuilding, keep=False)
-            await self._swapped(rebuilding, self.before)
+            await self._swapped(rebuilding, self.before, "reverted")
         self.screen.say("Put back. What was made anew is kept in its place: --revert exchanges them again")
         return EQUAL
 
     async def forget(self) -> int:
         """Drop what is kept, and what an interrupted rebuild has left."""
         await self._finish()
-        for schema in (self.before, self.beside):
-            await self._drop(schema)
+        async with self.database.begin() as work:
+            for schema in (self.before, self.beside):
+                if await shadow.exists(work, schema):
+                    await shadow.drop(work, schema)
+                    await self.audit.note(work, of_operator(), "forgotten", PATH, before={"schema": schema})
         self.screen.say("Nothing is kept any more")
         return EQUAL
 
@@ -101,8 +106,8 @@ class Steps:
         self.screen.differences(found)
         return found, kept
 
-    async def _swapped(self, rebuilding: Rebuilding, name: str) -> None:
-        await rebuilding.swap(name=name)
+    async def _swapped(self, rebuilding: Rebuilding, name: str, action: str) -> None:
+        await rebuilding.swap(name=name, action=action)
         self.screen.say("Views follow in the background")
 
     async def _finish(self) -> None:

@@ -12,6 +12,7 @@ from services.profile.service.absorbing import Marks, Profiles
 from services.profile.service.rebuilding.following import follow
 from services.profile.service.rebuilding.meeting import NEAR, Meeting
 from services.profile.store import differences, identities, keeping, profiles, shadow
+from shared.audit import Audit, of_operator
 from shared.clock import Clock
 from shared.db import Database, Work
 from shared.replay import Replay
@@ -21,6 +22,9 @@ DECIDED_AT_ONCE = 500
 
 Made = Callable[[int], None]
 """Told how many records were applied."""
+
+PATH = "rebuild"
+"""The object that the audit has rebuilds under."""
 
 
 class Rebuilding:
@@ -35,6 +39,7 @@ class Rebuilding:
         self.replay = replay
         self.profiles = profiles
         self.clock = clock
+        self.audit = Audit(clock)
         self.meeting = Meeting(live=live, beside=beside, database=database, replay=replay, profiles=profiles)
 
     async def begin(self) -> None:
@@ -70,12 +75,13 @@ class Rebuilding:
             await differences.take_joined(work, self.live, self.beside)
         return found, kept
 
-    async def swap(self, *, name: str) -> None:
-        """Exchange them, and let views follow. What was live is then in the schema `name`. Raises RebuildRefused.
+    async def swap(self, *, name: str, action: str) -> None:
+        """Exchange them, and let views follow. What was live is then in the schema `name`; the audit calls it `action`.
+        Raises RebuildRefused.
 
         Absorbing is held up for as long as the last records take, and the exchange itself.
         """
-        await self.meeting.tried(lambda: self._swap(name))
+        await self.meeting.tried(lambda: self._swap(name, action))
         await follow(self.database, name, self.clock)
 
     # --- keeping -----------------------------------------------------------------------------------------------------
@@ -98,7 +104,7 @@ class Rebuilding:
 
     # --- exchanging --------------------------------------------------------------------------------------------------
 
-    async def _swap(self, name: str) -> None:
+    async def _swap(self, name: str, action: str) -> None:
         async with self.meeting.held() as work:
             await shadow.endless(work)
             async with self.replay.database.begin() as beside:
@@ -112,6 +118,7 @@ class Rebuilding:
             await identities.move(work, places)
             if name != self.beside:
                 await shadow.rename(work, self.beside, name)
+            await self.audit.note(work, of_operator(), action, PATH, after={"identifiers_moved": len(moved)})
 
     async def _settle(self, work: Work, moved: list[Move]) -> dict[str, int]:
         """Bring profiles in line with who moves; give the versions that they have then."""
