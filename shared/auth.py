@@ -20,10 +20,11 @@ import msgspec
 from fastapi import Depends, Request
 from pydantic import SecretStr
 
-from shared.clock import Clock, system_clock
+from shared.clock import Clock
 from shared.errors import TokenRefused
 from shared.events import NamedKey
 from shared.guards import guarding
+from shared.health import Health
 from shared.identifiers import names_nobody
 from shared.keys import Keyring
 from shared.scopes import Scope, digest
@@ -141,9 +142,10 @@ class UserTokens:
     `nbf` is heeded.
     """
 
-    def __init__(self, settings: UserTokenSettings, clock: Clock = system_clock) -> None:
+    def __init__(self, settings: UserTokenSettings, clock: Clock, health: Health) -> None:
         """Raises NotReadable where the settings name a file of keys that can't be read."""
-        self.keys = TokenKeys(settings)
+        self.keys = TokenKeys(settings, health)
+        self.pulse = self.keys.pulse
         self.longest = settings.user_token_longest
         self.clock = clock
 

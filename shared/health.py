@@ -11,6 +11,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+PULSE = 300.0
+"""Seconds without a turn, after which a loop counts as hanging. A turn may be many statements, each waited for 60 s."""
+
 
 @dataclass
 class Part:
@@ -56,10 +59,16 @@ class Health:
         part = self.parts[name] = Part(name, deadline, vital, self.now)
         return part
 
+    def pulse(self, name: str) -> Part:
+        """Register the vital part of the loop of that name, which is about to begin."""
+        part = self.part(f"loop {name}", PULSE, vital=True)
+        part.beat()
+        return part
+
     def complaints(self, *, vital_only: bool = False) -> dict[str, str]:
         """What is wrong, by part; empty when all is well."""
         return {
             part.name: part.complaint
-            for part in self.parts.values()
+            for part in list(self.parts.values())  # a thread may ask, too
             if part.complaint is not None and (part.vital or not vital_only)
         }

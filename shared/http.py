@@ -6,12 +6,11 @@ are counted by route template; SIGTERM lets requests end.
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from itertools import chain
 from typing import Any
@@ -29,6 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared import logs, metrics
 from shared.addresses import Addressed
+from shared.background import end_at_last
 from shared.db import FAILURES
 from shared.errors import Invalid, TemasError
 from shared.guards import Guarded, Stopped, guards_first
@@ -37,12 +37,14 @@ from shared.hot import Arriving, Asgi, HotFolders, HotPaths, away, doubled
 from shared.operations import STATIC, Guard, apart, operations, scripts
 from shared.protocol import protocol
 from shared.settings import ServiceSettings
-from shared.tasks import together
 
 log = structlog.get_logger(__name__)
 
 OWN_TELEMETRY: Any = {"tracing": False, "metrics": False, "logs": False}
 """Off: FastAPI's own looks into the environment on every request, and we have ours."""
+
+ENDS_WITHIN = 40.0
+"""Seconds that a process may take to end after its requests have: its loops end, and what they use is closed."""
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -95,6 +97,7 @@ def create_app(
     say the same.
     """
     app = _application(service, title, description, lifespan, largest_body)
+    app.state.health = health
     app.state.hot = hot or {}
     app.state.short = {**app.state.hot, **(beside or {})}
     app.state.folders = folders or {}
@@ -330,26 +333,6 @@ class _Limited:
 # --- running ---------------------------------------------------------------------------------------------------------
 
 
-@asynccontextmanager
-async def background(app: FastAPI, *coroutines: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run the service's loops while the block lasts. One that ends by itself ends the process, to be started again."""
-
-    def ended(task: asyncio.Task[None]) -> None:
-        if not task.cancelled():
-            log.critical("a loop of this service ended; so does the process", exc_info=task.exception())
-            app.state.failed = True
-            getattr(app.state, "stop", lambda: None)()
-
-    task = asyncio.create_task(together(*coroutines))
-    task.add_done_callback(ended)
-    try:
-        yield
-    finally:
-        task.remove_done_callback(ended)
-        task.cancel()
-        await asyncio.wait([task])
-
-
 def server(app: FastAPI, settings: ServiceSettings, service: str) -> uvicorn.Server:
     """What answers for `app`."""
     return uvicorn.Server(
@@ -388,6 +371,8 @@ def serve(app: FastAPI, settings: ServiceSettings, service: str) -> None:
     # uvicorn raises the signal that ended it once more when all is closed: being asked to end is no failure.
     for asked in (signal.SIGTERM, signal.SIGINT):
         signal.signal(asked, lambda *_: None)
+    health: Health = app.state.health
+    end_at_last(lambda: running.should_exit or bool(health.complaints(vital_only=True)), settings.drain + ENDS_WITHIN)
     log.info("starting", port=settings.port)
     settle_down()
     running.run()

@@ -7,14 +7,14 @@ import re
 import ssl
 import zlib
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, NamedTuple, Self
 
 import structlog
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.errors import KafkaConnectionError, KafkaError
@@ -24,6 +24,7 @@ from shared.errors import Invalid, LogUnavailable
 from shared.events import CONTENT_TYPE
 from shared.health import Health, Part
 from shared.settings import KafkaSettings
+from shared.tasks import end, library_call, why
 from shared.topics import Topic
 
 log = structlog.get_logger(__name__)
@@ -36,6 +37,12 @@ BATCH_BYTES = 900_000
 RECORD_OVERHEAD = 80
 """Bytes that a record takes in a batch beside key and value: lengths, timestamp, the one header."""
 
+
+STOPS_WITHIN = 3.0
+"""Seconds that each step of closing a client may take. One that is cut off from its broker would wait for it first."""
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks at a producer, and at the brokers while appends fail."""
 
 _write = AIOKafkaConnection.send
 
@@ -80,18 +87,50 @@ def connection(settings: KafkaSettings) -> dict[str, Any]:
 async def admin(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
     """A client that creates and lists topics."""
     client = AIOKafkaAdminClient(**connection(settings))
-    await client.start()
     try:
+        await library_call(client.start())
         yield client
     finally:
-        await client.close()
+        await _closed(client.close)
+
+
+@asynccontextmanager
+async def consumer(
+    settings: KafkaSettings, *names: str, within: float | None = None, **options: Any
+) -> AsyncIterator[AIOKafkaConsumer]:
+    """A consumer that has started, of the topics with these `names`. It is closed whatever happens, starting included.
+
+    Raises KafkaError where no broker answers, and TimeoutError after `within` seconds.
+    """
+    client = AIOKafkaConsumer(*names, **connection(settings), enable_auto_commit=False, **options)
+    try:
+        await library_call(client.start(), within=within)
+        yield client
+    finally:
+        # `stop` lets the CancelledError out of a task that it has cancelled itself (aio-libs/aiokafka#647, seen with
+        # 0.14.0), and leaves what it would have closed after that: a task that fetches for ever, connections.
+        fetcher = client._fetcher
+        await _closed(client.stop, *([fetcher.close] if fetcher else []), client._client.close)
+
+
+async def _closed(*steps: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Take each of `steps`, whatever comes of the others."""
+    for step in steps:
+        try:
+            await library_call(step(), within=STOPS_WITHIN)
+        except (KafkaError, OSError) as error:  # a time-out is an OSError
+            log.debug("a client of Kafka did not close cleanly", error=repr(error))
 
 
 async def answers(settings: KafkaSettings, *, within: float = 5.0) -> bool:
     """Whether Kafka answers a client that is new, whatever has become of the others."""
-    try:
-        async with asyncio.timeout(within), admin(settings) as client:
+
+    async def ask() -> None:
+        async with admin(settings) as client:
             await client.list_topics()
+
+    try:
+        await library_call(ask(), within=within)
     except (KafkaError, OSError):  # a time-out is an OSError
         return False
     return True
@@ -132,14 +171,20 @@ def parse_token(text: str) -> dict[int, int]:
     return dict(pairs)
 
 
-class Kafka:
-    """A process's one producer, and the logs that append through it."""
+class ProducerEnded(Exception):
+    """A task without which the producer never sends again has ended: only a new process helps."""
 
-    def __init__(self, settings: KafkaSettings, producer: AIOKafkaProducer, part: Part) -> None:
+
+class Kafka:
+    """A process's one producer, and the logs that append through it. One of its loops, too: it looks at the brokers."""
+
+    def __init__(self, settings: KafkaSettings, producer: AIOKafkaProducer, health: Health) -> None:
         self.settings = settings
         self.producer = producer
-        self.part = part
+        self.part = health.part("kafka")
+        self.pulse = health.pulse("kafka")
         self.logs: dict[str, Log] = {}
+        self.looking = asyncio.create_task(self._look(), name="look at the brokers")
 
     @classmethod
     @asynccontextmanager
@@ -157,37 +202,49 @@ class Kafka:
             max_request_size=16 * BATCH_BYTES,
             request_timeout_ms=int(settings.deadline * 1000),
         )
-        await producer.start()
-        kafka = cls(settings, producer, health.part("kafka"))
-        looking = asyncio.create_task(kafka._look())
         try:
-            yield kafka
+            await library_call(producer.start())
+            kafka = cls(settings, producer, health)
+            try:
+                yield kafka
+            finally:
+                await end([kafka.looking])
+                for each in kafka.logs.values():
+                    await each.drained()
         finally:
-            looking.cancel()
-            for each in kafka.logs.values():
-                await each.drained()
-            await producer.stop()
+            await _closed(producer.stop, producer.client.close)
+
+    async def run(self) -> None:
+        """Return, or raise, when the look at the brokers has ended, which goes on for as long as this is open."""
+        await asyncio.shield(self.looking)
 
     async def _look(self) -> None:
-        """While appends fail, ask the brokers now and then.
+        """Look whether the producer works, and while appends fail, ask the brokers now and then.
 
         A process that is not ready gets no traffic, so no append of a client would ever find that Kafka is back.
         """
         while True:
-            await asyncio.sleep(1.0)
+            self.pulse.beat()
+            await asyncio.sleep(LOOK_EVERY)
+            self._see_to_the_producer()
             if self.part.failure is None:
                 continue
             try:
-                async with asyncio.timeout(self.settings.deadline):
-                    await self.producer.client.fetch_all_metadata()
-            except (KafkaError, TimeoutError):
+                await library_call(self.producer.client.fetch_all_metadata(), within=self.settings.deadline)
+            except (KafkaError, OSError):  # a time-out is an OSError
                 continue
             self.part.beat()
+
+    def _see_to_the_producer(self) -> None:
+        """Raises ProducerEnded. aiokafka tells of it nowhere: appends would fail one by one, for ever."""
+        for task in (self.producer._sender.sender_task, self.producer.client._sync_task):
+            if task is None or task.done():
+                raise ProducerEnded(f"{task and task.get_coro()}: {task and why(task)}")
 
     async def require(self, wanted: Iterable[Topic]) -> None:
         """Return when all of `wanted` exist. Raises TopicsMissing."""
         async with admin(self.settings) as client:
-            await topics.require(client, wanted, prefix=self.settings.prefix)
+            await library_call(topics.require(client, wanted, prefix=self.settings.prefix))
 
     def log(self, topic: Topic) -> Log:
         """The log of `topic`: one for each topic and process, so that all who append share its batches."""
@@ -260,9 +317,9 @@ class Log:
     async def _counted(self, records: Sequence[Record], size: int) -> list[Position]:
         """Append the first records of all, which have to find out how many partitions there are."""
         try:
-            async with asyncio.timeout(self.deadline):
-                self.partitions = len(await self.producer.partitions_for(self.topic))
-        except (KafkaError, TimeoutError) as error:
+            partitions = await library_call(self.producer.partitions_for(self.topic), within=self.deadline)
+            self.partitions = len(partitions)
+        except (KafkaError, OSError) as error:  # a time-out is an OSError
             raise LogUnavailable(f"Kafka does not say what partitions it has: {error!r}") from error
         finally:
             self.waiting_bytes -= size  # to be counted again now, or gone
@@ -312,7 +369,8 @@ class Log:
                 try:
                     async with asyncio.timeout(self.deadline):
                         base = await self._send(partition, members)
-                except Exception as error:  # whatever it is, nobody may be left waiting for ever
+                # Whatever it is, nobody may be left waiting for ever; and it is not we who cancel this task.
+                except (Exception, asyncio.CancelledError) as error:
                     # Unknown, not lost: the client sends again with the same ids. Who came later would only wait in
                     # vain for a broker that is away, so they are told as well.
                     self.part.fail(f"Kafka does not acknowledge: {type(error).__name__}")

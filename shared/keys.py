@@ -8,8 +8,7 @@ away.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -23,10 +22,11 @@ from shared.clock import Clock
 from shared.errors import Forbidden, Unauthorized, Unavailable
 from shared.events import NamedKey
 from shared.health import Health
-from shared.kafka import connection
+from shared.kafka import consumer
 from shared.key_records import KeyRecords, KeySignatures
 from shared.scopes import SCOPES, Scope, Service, digest, opens
 from shared.settings import KafkaSettings
+from shared.tasks import library_call
 
 log = structlog.get_logger(__name__)
 
@@ -42,12 +42,11 @@ PATIENCE = 10.0
 PAUSE = 1.0
 """Seconds until it does."""
 
-STOPS_WITHIN = 3.0
-"""Seconds that the old one's end may take."""
-
 NEVER = datetime.max.replace(tzinfo=UTC)
 
 Names = tuple[str, ...] | None
+
+Fetched = Mapping[TopicPartition, Sequence[ConsumerRecord]]
 
 
 class Keyring:
@@ -120,11 +119,13 @@ class KeyReader:
         self.records = KeyRecords(service, signatures)
         self.part = health.part("keys")
         self.part.fail("keys have not been read yet")
+        self.pulse = health.pulse("keys")
 
     async def run(self) -> None:
         """Until cancelled. While Kafka is away, try again and again."""
         self.read_at.set_to_current_time()
         while True:
+            self.pulse.beat()
             try:
                 await self._follow()
             except (KafkaError, OSError) as error:  # a time-out is an OSError
@@ -132,53 +133,42 @@ class KeyReader:
             await asyncio.sleep(PAUSE)
 
     async def _follow(self) -> None:
-        async with self._consumer() as consumer:
+        async with consumer(self.settings, self.topic, within=PATIENCE, auto_offset_reset="earliest") as reader:
             while True:
-                await self._catch_up(consumer)
+                await self._catch_up(reader)
                 self.records.report()
                 self.keyring.complete = True
                 self.part.beat()  # from now on: an absent Kafka takes no key away
                 self.read_at.set_to_current_time()
-                self._learn(await consumer.getmany(timeout_ms=int(1000 * LOOK_EVERY)))
+                self._learn(await library_call(reader.getmany(timeout_ms=int(1000 * LOOK_EVERY)), within=PATIENCE))
 
-    @asynccontextmanager
-    async def _consumer(self) -> AsyncIterator[AIOKafkaConsumer]:
-        consumer = AIOKafkaConsumer(
-            self.topic, **connection(self.settings), enable_auto_commit=False, auto_offset_reset="earliest"
-        )
-        try:
-            async with asyncio.timeout(PATIENCE):
-                await consumer.start()
-            yield consumer
-        finally:
-            # One that is cut off from its broker could wait for it first.
-            with suppress(TimeoutError):
-                async with asyncio.timeout(STOPS_WITHIN):
-                    await consumer.stop()
-
-    async def _catch_up(self, consumer: AIOKafkaConsumer) -> None:
+    async def _catch_up(self, reader: AIOKafkaConsumer) -> None:
         """Read on to where the topic ends now. Raises KafkaError and TimeoutError."""
-        partitions = consumer.assignment()
+        partitions = reader.assignment()
         if not partitions:
             raise UnknownTopicOrPartitionError(f"there is no topic {self.topic}")
-        async with asyncio.timeout(PATIENCE):
-            ends = await consumer.end_offsets(partitions)
-        while left := await _unread(consumer, ends):
-            async with asyncio.timeout(PATIENCE):
-                while not (fetched := await consumer.getmany(*left, timeout_ms=200)):
-                    pass
-            self._learn(fetched)
+        ends = await library_call(reader.end_offsets(partitions), within=PATIENCE)
+        while left := await library_call(_unread(reader, ends), within=PATIENCE):
+            self._learn(await library_call(_some(reader, left), within=PATIENCE))
 
-    def _learn(self, fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> None:
+    def _learn(self, fetched: Fetched) -> None:
+        self.pulse.beat()
         for key in self.records.read(_records(fetched)):
             self.keyring.learn(key)
 
 
-async def _unread(consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int]) -> list[TopicPartition]:
-    async with asyncio.timeout(PATIENCE):
-        return [partition for partition, end in ends.items() if await consumer.position(partition) < end]
+async def _unread(reader: AIOKafkaConsumer, ends: Mapping[TopicPartition, int]) -> list[TopicPartition]:
+    return [partition for partition, end in ends.items() if await reader.position(partition) < end]
 
 
-def _records(fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> Iterable[ConsumerRecord]:
+async def _some(reader: AIOKafkaConsumer, left: Sequence[TopicPartition]) -> Fetched:
+    """The next records of those partitions, however long it takes until there are any."""
+    fetched: Fetched = {}
+    while not fetched:
+        fetched = await reader.getmany(*left, timeout_ms=200)
+    return fetched
+
+
+def _records(fetched: Fetched) -> Iterable[ConsumerRecord]:
     """Those with a value."""
     return (record for records in fetched.values() for record in records if record.value is not None)

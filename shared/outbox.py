@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import structlog
 from aiokafka.errors import KafkaError
@@ -18,6 +19,7 @@ from shared import metrics
 from shared.db import is_away
 from shared.errors import LogUnavailable
 from shared.health import Health
+from shared.tasks import library_call
 
 log = structlog.get_logger(__name__)
 
@@ -35,22 +37,25 @@ class Publisher:
         self,
         *,
         name: str,
-        publish: Callable[[], Awaitable[int]],
+        publish: Callable[[], Coroutine[Any, Any, int]],
         health: Health,
         idle: float = 0.2,
         every: float = 0.0,
         full: int = 1,
+        gates: bool = True,
     ) -> None:
         """`every`: seconds at least from one round to the next, so that what is marked meanwhile shares a round.
 
-        A round that published `full` or more is followed at once: there is a backlog.
+        A round that published `full` or more is followed at once: there is a backlog. `gates`: whether the process is
+        not ready while this publisher is late.
         """
         self.name = name
         self.publish = publish
         self.idle = idle
         self.every = every
         self.full = full
-        self.part = health.part(f"publisher {name}", deadline=DEADLINE)
+        self.part = (health if gates else Health()).part(f"publisher {name}", deadline=DEADLINE)
+        self.pulse = health.pulse(f"publisher {name}")
         self.nudged = asyncio.Event()
 
     def nudge(self) -> None:
@@ -64,8 +69,9 @@ class Publisher:
         while True:
             began = now()
             self.nudged.clear()
+            self.pulse.beat()
             try:
-                published = await self.publish()
+                published = await library_call(self.publish())
             except Exception as error:
                 if not (isinstance(error, KafkaError | LogUnavailable) or is_away(error)):
                     raise

@@ -25,8 +25,9 @@ from shared.clock import Clock
 from shared.db import Database, Work, is_away
 from shared.errors import OffsetOutOfRange
 from shared.events import CloudEvent, Touchpoint
-from shared.kafka import admin, connection
+from shared.kafka import admin, consumer
 from shared.settings import KafkaSettings
+from shared.tasks import library_call
 from shared.topics import Topic
 
 BATCH = 1_000
@@ -59,20 +60,12 @@ class Past:
     async def open(cls, settings: KafkaSettings, topic: Topic) -> AsyncIterator[Self]:
         """Raises KafkaError where no broker answers."""
         name = settings.prefix + topic.name
-        consumer = AIOKafkaConsumer(
-            **connection(settings),
-            auto_offset_reset="none",
-            enable_auto_commit=False,
-            max_partition_fetch_bytes=4 * 1024 * 1024,
-        )
-        await consumer.start()
-        try:
+        fetched = 4 * 1024 * 1024
+        async with consumer(settings, auto_offset_reset="none", max_partition_fetch_bytes=fetched) as reader:
             async with admin(settings) as client:
                 (description,) = await client.describe_topics([name])
-            consumer.assign([TopicPartition(name, each["partition"]) for each in description["partitions"]])
-            yield cls(consumer, name, topic.event)
-        finally:
-            await consumer.stop()
+            reader.assign([TopicPartition(name, each["partition"]) for each in description["partitions"]])
+            yield cls(reader, name, topic.event)
 
     async def bounds(self) -> dict[int, Bounds]:
         """What each partition holds now."""
@@ -90,7 +83,7 @@ class Past:
             self.consumer.seek(partition, offset)
         try:
             while at:
-                fetched = await self.consumer.getmany(*at, timeout_ms=200, max_records=len(at) * BATCH)
+                fetched = await library_call(self.consumer.getmany(*at, timeout_ms=200, max_records=len(at) * BATCH))
                 yield {
                     partition.partition: [each for each in records if each.offset < stop[partition.partition]]
                     for partition, records in fetched.items()

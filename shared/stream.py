@@ -22,8 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
@@ -31,7 +30,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.errors import KafkaError, KafkaTimeoutError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from shared import ledger, metrics, topics
 from shared.clock import Clock
@@ -40,20 +39,24 @@ from shared.dead_letters import DeadLetterLimit, DeadLetters, TooOld
 from shared.errors import Fatal, LogUnavailable, OffsetOutOfRange
 from shared.events import CloudEvent, Touchpoint
 from shared.health import Health
-from shared.kafka import Log, answers, connection
+from shared.kafka import Log, answers, consumer
 from shared.ledger import TABLES_V1, add_tables
 from shared.settings import KafkaSettings
-from shared.tasks import together
+from shared.tasks import CallCancelled, library_call, together
 from shared.topics import Topic
 from shared.watch import Progress, Watch
 
 __all__ = ["TABLES_V1", "Route", "Stream", "StreamLimits", "add_tables"]
 
-STOPS_WITHIN = 3.0
-"""Seconds that leaving the group may take; past them the group notices by itself."""
+PATIENCE = 10.0
+"""Seconds that an answer of Kafka is waited for, before it is asked whether it answers anybody."""
+
+STARTS_WITHIN = 30.0
+"""Seconds that a consumer may take to find the brokers."""
 
 log = structlog.get_logger(__name__)
 E = TypeVar("E", bound=CloudEvent)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -167,6 +170,8 @@ class Stream:
         }
         self.dead_letters = DeadLetters(service, dead, limits.dead_letters, clock)
         self.part = health.part("consumer", deadline=limits.stuck)
+        self.pulse = health.pulse("consumer")
+        self.watch_pulse = health.pulse("watch of the consumer")
         self.progress = Progress()
         metrics.STOPPED.labels(service).set(0)
 
@@ -179,52 +184,60 @@ class Stream:
             log.critical("the consumer has stopped for good", why=str(error))
             while True:  # ending the process would only have it started again, into the same wall
                 self.part.fail(f"stopped: {error}")
-                await asyncio.sleep(self.limits.stuck)
+                for pulse in (self.pulse, self.watch_pulse):
+                    pulse.beat()
+                await asyncio.sleep(self.limits.longest_pause)
 
     async def _consume(self) -> None:
-        consumer = AIOKafkaConsumer(
-            **connection(self.settings),
-            group_id=self.settings.prefix + self.service,
-            auto_offset_reset="none",
-            enable_auto_commit=False,
+        """Read with one consumer until something ends it for good; while Kafka is away, begin again and again."""
+        pause = self.limits.pause
+        while True:
+            try:
+                await self._begin()
+            except Exception as error:
+                if not _transient(error):
+                    raise
+                self.progress.expected.clear()
+                pause = await self._back_off(error, pause)
+
+    async def _begin(self) -> None:
+        options = {
+            "group_id": self.settings.prefix + self.service,
+            "auto_offset_reset": "none",
             # After kill -9 nobody reads the dead member's partitions until its session ends, and its successor waits
             # that long to join. Being taken for dead too soon costs only a rebalance: the fence makes zombies harmless.
-            session_timeout_ms=10_000,
-            rebalance_timeout_ms=60_000,
-            max_partition_fetch_bytes=4 * 1024 * 1024,
+            "session_timeout_ms": 10_000,
+            "rebalance_timeout_ms": 60_000,
+            "max_partition_fetch_bytes": 4 * 1024 * 1024,
             # A topic that was deleted leaves the assignment; that it was made anew is only seen with fresh metadata,
             # and until then the consumer would be idle and look well.
-            metadata_max_age_ms=10_000,
-        )
+            "metadata_max_age_ms": 10_000,
+        }
         watch = Watch(
             consumer_name=self.service,
             prefix=self.settings.prefix,
             progress=self.progress,
+            pulse=self.watch_pulse,
             clock=self.clock,
             stuck=self.limits.stuck,
             answers=lambda: answers(self.settings),
             stored=self._stored,
             forget=self._forget,
         )
-        await consumer.start()
-        try:
-            consumer.subscribe(list(self.routes), listener=_Assignment(self, consumer))
-            await together(self._read(consumer), watch.run(consumer))
-        finally:
-            # One that still waits to join its group would wait for the others first, as long as they take.
-            with suppress(TimeoutError):
-                async with asyncio.timeout(STOPS_WITHIN):
-                    await consumer.stop()
+        async with consumer(self.settings, within=STARTS_WITHIN, **options) as client:
+            client.subscribe(list(self.routes), listener=_Assignment(self, client))
+            await together(reading=self._read(client), watching=watch.run(client))
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
-    async def _read(self, consumer: AIOKafkaConsumer) -> None:
+    async def _read(self, client: AIOKafkaConsumer) -> None:
         pause = self.limits.pause
         while True:
             try:
-                if any(partition not in self.progress.expected for partition in consumer.assignment()):
-                    await self.seek(consumer)
-                await self._turn(consumer)
+                if any(partition not in self.progress.expected for partition in client.assignment()):
+                    await library_call(self.seek(client))
+                if await library_call(self._turn(client)):
+                    self.part.beat()
             except OffsetOutOfRangeError as error:
                 raise OffsetOutOfRange(f"the log no longer has what is next to be applied: {error}") from error
             except (Fenced, NoOffsetForPartitionError):  # the latter: assigned, and read before we could seek
@@ -236,10 +249,18 @@ class Stream:
                 pause = await self._back_off(error, pause)
             else:
                 pause = self.limits.pause
-                self.part.beat()
 
-    async def _turn(self, consumer: AIOKafkaConsumer) -> None:
-        fetched = await consumer.getmany(timeout_ms=self.limits.wait, max_records=4 * self.limits.batch)
+    async def _turn(self, client: AIOKafkaConsumer) -> bool:
+        """Read some records and apply them. False where there is nobody to read from: no partition is assigned yet."""
+        most = 4 * self.limits.batch
+        try:
+            # It waits without a limit while the group is being put together, for as long as Kafka is away.
+            fetched = await library_call(client.getmany(timeout_ms=self.limits.wait, max_records=most), within=PATIENCE)
+        except TimeoutError:
+            if not await answers(self.settings):
+                self._waits()
+            return False
+        self.pulse.beat()
         # Before anything is awaited: these records follow on what is expected now, and a rebalance changes that.
         expected = [self.progress.expected.get(partition) for partition in fetched]
         began = asyncio.get_running_loop().time()
@@ -252,6 +273,7 @@ class Stream:
         await self.follow(slices)
         if 0 < sum(len(each.records) for each in slices) < self.limits.batch:
             await asyncio.sleep(max(0.0, began + self.limits.pace - asyncio.get_running_loop().time()))
+        return True
 
     async def follow(self, slices: Sequence[Slice]) -> None:
         """Apply what was read, the partitions of a topic together, in batches."""
@@ -263,23 +285,28 @@ class Stream:
         """Wait a little, and longer each time. Gives how long to wait the next time."""
         metrics.PAUSES.labels(self.service).inc()
         log.warning("a server is away; backing off", error=repr(error)[:300], seconds=round(pause, 1))
-        self.part.beat()  # waiting is what we should do now
-        if not isinstance(error, KafkaError):
+        self._waits()
+        if not isinstance(error, KafkaError | CallCancelled):
             # Nor is it being stuck. Of Kafka's errors a stuck client may be the source: the watch asks the broker.
             self.progress.excused()
         await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, no secret
         return min(2 * pause, self.limits.longest_pause)
 
-    async def seek(self, consumer: AIOKafkaConsumer) -> None:
+    def _waits(self) -> None:
+        """Report that we wait for a server, which is what we should do now."""
+        self.part.beat()
+        self.pulse.beat()
+
+    async def seek(self, client: AIOKafkaConsumer) -> None:
         """Go on from what PostgreSQL says was applied, in every assigned partition. Raises OffsetOutOfRange."""
-        partitions = sorted(consumer.assignment())
+        partitions = sorted(client.assignment())
         if not partitions:
             return
-        firsts = await consumer.beginning_offsets(partitions)
+        firsts = await _answer(client.beginning_offsets(partitions))
         async with self.database.begin() as work:
             stored = {each: await self._next(work, each, firsts[each]) for each in partitions}
         # Asked last: whoever had these partitions before us may still be moving on, and then there is more in the log.
-        ends = await consumer.end_offsets(partitions)
+        ends = await _answer(client.end_offsets(partitions))
         for partition, offset in stored.items():
             first, end = firsts[partition], ends[partition]
             if not first <= offset <= end:
@@ -288,7 +315,7 @@ class Stream:
                     "to be applied: the topic was made anew or cut. Restore it, or decide what was lost and set "
                     "stream_offset"
                 )
-            consumer.seek(partition, offset)
+            client.seek(partition, offset)
             self.progress.expected[partition] = offset
 
     async def _next(self, work: Work, partition: TopicPartition, first: int) -> int:
@@ -328,6 +355,7 @@ class Stream:
         return len(events), await self.database.retrying(transaction)
 
     def _applied(self, batch: Sequence[Slice], events: int, fresh: int, began: float) -> None:
+        self.pulse.beat()
         for each in batch:
             self.progress.made(each.partition, each.following, each.records[-1].timestamp)
         records = sum(len(each.records) for each in batch)
@@ -384,9 +412,9 @@ class Stream:
 class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
     """On every rebalance, forget where we believed to be and read it again."""
 
-    def __init__(self, stream: Stream, consumer: AIOKafkaConsumer) -> None:
+    def __init__(self, stream: Stream, client: AIOKafkaConsumer) -> None:
         self.stream = stream
-        self.consumer = consumer
+        self.client = client
 
     async def on_partitions_revoked(self, revoked: object) -> None:
         self.stream.progress.expected.clear()
@@ -395,7 +423,15 @@ class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         # aiokafka logs what is raised here and goes on. Then nothing is expected of these partitions, nothing of them
         # can be committed, and the reading loop seeks again.
         self.stream.progress.expected.clear()
-        await self.stream.seek(self.consumer)
+        await library_call(self.stream.seek(self.client))
+
+
+async def _answer(call: Coroutine[Any, Any, T]) -> T:
+    """Kafka's answer to `call`. Raises KafkaError, also where none comes: that says nothing of the database."""
+    try:
+        return await library_call(call, within=PATIENCE)
+    except TimeoutError as error:
+        raise KafkaTimeoutError(str(error)) from error
 
 
 def _transient(error: BaseException) -> bool:

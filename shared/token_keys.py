@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.error import URLError
@@ -25,7 +26,9 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from shared import metrics
 from shared.errors import Unavailable
+from shared.health import Health
 from shared.settings import UserTokenSettings
+from shared.tasks import library_call
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +37,9 @@ SOON = 10.0
 
 PATIENCE = 5.0
 """Seconds that a server may take for each step of an answer."""
+
+LONGEST = 60.0
+"""Seconds that the whole of it may take."""
 
 LARGEST = 1_000_000
 """Bytes of a JWKS."""
@@ -71,7 +77,8 @@ class NotReadable(Exception):
 class TokenKeys:
     """The keys of a process. Those of a file are there from the beginning: raises NotReadable where they are not."""
 
-    def __init__(self, settings: UserTokenSettings) -> None:
+    def __init__(self, settings: UserTokenSettings, health: Health) -> None:
+        self.pulse = health.pulse("keys of user tokens")
         self.place = settings.user_token_jwks
         self.every = settings.user_token_jwks_every
         self.secrets = [VerificationKey("HS256", secret) for secret in settings.user_token_secrets]
@@ -99,23 +106,27 @@ class TokenKeys:
 
     async def run(self) -> None:
         """Read the JWKS again and again, until cancelled. Without one there is nothing to do but wait for that."""
-        if self.place is None:
-            await asyncio.Event().wait()
-            return
         while True:
+            self.pulse.beat()
             self.missed.clear()
-            await self._renew(self.place)
+            if self.place is not None:
+                await self._renew(self.place)
             await asyncio.sleep(SOON)
-            try:
-                async with asyncio.timeout(max(0.0, self.every - SOON)):
+            await self._rest()
+
+    async def _rest(self) -> None:
+        """Return when a key was missed, or it is time."""
+        until = asyncio.get_running_loop().time() + max(0.0, self.every - SOON)
+        while (left := until - asyncio.get_running_loop().time()) > 0 and not self.missed.is_set():
+            self.pulse.beat()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(SOON, left)):
                     await self.missed.wait()
-            except TimeoutError:
-                pass  # nothing was missed, and it is time
 
     async def _renew(self, place: str) -> None:
         try:
-            self.named = await asyncio.to_thread(read, place)
-        except NotReadable as error:
+            self.named = await library_call(asyncio.to_thread(read, place), within=LONGEST)
+        except (NotReadable, OSError) as error:  # a time-out is an OSError
             log.warning("the keys of user tokens can't be read; what was read last holds", error=str(error)[:300])
         else:
             metrics.TOKEN_KEYS_READ.set_to_current_time()

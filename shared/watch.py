@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
@@ -12,6 +13,8 @@ from aiokafka.errors import KafkaError
 from shared import metrics
 from shared.clock import Clock
 from shared.db import is_away
+from shared.health import Part
+from shared.tasks import library_call
 
 HOUSEKEEPING = 3600.0
 """Seconds between two rounds of forgetting old events."""
@@ -53,11 +56,12 @@ class Watch:
         consumer_name: str,
         prefix: str,
         progress: Progress,
+        pulse: Part,
         clock: Clock,
         stuck: float,
         answers: Callable[[], Awaitable[bool]],
         stored: Callable[[], Awaitable[Mapping[tuple[str, int], int]]],
-        forget: Callable[[], Awaitable[bool]],
+        forget: Callable[[], Coroutine[Any, Any, bool]],
     ) -> None:
         """`answers`: whether Kafka answers a new client. `stored`: the next offsets by topic and partition.
 
@@ -66,6 +70,7 @@ class Watch:
         self.name = consumer_name
         self.prefix = prefix
         self.progress = progress
+        self.pulse = pulse
         self.clock = clock
         self.stuck = stuck
         self.answers = answers
@@ -81,11 +86,11 @@ class Watch:
         self.answered_at = _now()
         period = min(5.0, self.stuck / 4)
         while True:
+            self.pulse.beat()
             await asyncio.sleep(period)
             try:
-                async with asyncio.timeout(2 * period):
-                    waiting = await self._look(consumer)
-            except (KafkaError, TimeoutError) as error:
+                waiting = await library_call(self._look(consumer), within=2 * period)
+            except (KafkaError, OSError) as error:  # a time-out is an OSError
                 await self._unanswered(error)
             else:
                 self.answered_at = _now()
@@ -117,8 +122,8 @@ class Watch:
 
     async def _keep_house(self) -> None:
         try:
-            await self._compare()
-            if _now() - self.forgot_at > HOUSEKEEPING and not await self.forget():
+            await library_call(self._compare())
+            if _now() - self.forgot_at > HOUSEKEEPING and not await library_call(self.forget()):
                 self.forgot_at = _now()
         except Exception as error:
             if not is_away(error):

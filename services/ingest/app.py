@@ -34,10 +34,11 @@ from services.ingest.service.tokens import RememberedTokens
 from services.ingest.settings import SERVICE, Settings
 from shared import topics
 from shared.auth import UserTokens, operator
+from shared.background import background
 from shared.clock import Clock, system_clock
 from shared.db import Database
 from shared.health import Health
-from shared.http import background, create_app
+from shared.http import create_app
 from shared.kafka import Kafka
 from shared.key_records import KeySignatures
 from shared.outbox import Publisher
@@ -54,7 +55,7 @@ TELL_EVERY = 0.5
 def build(settings: Settings, clock: Clock = system_clock) -> FastAPI:
     """The service, to be served."""
     health = Health()
-    tokens = UserTokens(settings, clock)
+    tokens = UserTokens(settings, clock, health)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -86,7 +87,7 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
         touchpoints = kafka.log(topics.TOUCHPOINTS)
 
         registry = Registry(settings, database, health, clock)
-        counts = Counts(database, clock)
+        counts = Counts(database, clock, health)
         app.state.ingest = Ingest(
             settings,
             registry=registry,
@@ -111,15 +112,17 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
             rejected=rejections,
         )
 
-        queue = Queue(settings=settings.kafka, rejections=rejections, database=database, kafka=kafka, clock=clock)
-        sweeper = Sweeper(settings, database, clock)
+        queue = Queue(
+            settings=settings.kafka, rejections=rejections, database=database, kafka=kafka, health=health, clock=clock
+        )
+        sweeper = Sweeper(settings, database, clock, health)
         keys = KeyPublisher(
             database=database, kafka=kafka, signatures=KeySignatures(settings.key_signing_secrets), clock=clock
         )
-        # With a health of its own: that others are told late of keys is no reason to close the door.
-        telling = Publisher(name="keys", publish=keys.publish, health=Health(), idle=TELL_EVERY)
-        loops = (registry, counts, queue, sweeper, telling, app.state.tokens)
-        async with background(app, *(loop.run() for loop in loops)):
+        # That others are told late of keys is no reason to close the door.
+        telling = Publisher(name="keys", publish=keys.publish, health=health, idle=TELL_EVERY, gates=False)
+        loops = (kafka, registry, counts, queue, sweeper, telling, app.state.tokens)
+        async with background(app, health, *loops):
             yield
 
 

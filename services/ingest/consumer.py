@@ -16,8 +16,12 @@ from shared.health import Health
 from shared.kafka import Kafka
 from shared.settings import KafkaSettings
 from shared.stream import Route, Stream, StreamLimits
+from shared.tasks import end, why
 
 log = structlog.get_logger(__name__)
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks at the reader."""
 
 PAUSE = 5.0
 """Seconds until a reader that has failed is replaced by another."""
@@ -38,6 +42,7 @@ class Queue:
         rejections: Rejections,
         database: Database,
         kafka: Kafka,
+        health: Health,
         clock: Clock,
         limits: StreamLimits | None = None,
         pause: float = PAUSE,
@@ -49,6 +54,7 @@ class Queue:
         self.clock = clock
         self.limits = limits or StreamLimits()
         self.pause = pause
+        self.pulse = health.pulse("queue of rejected events")
         self.health = Health()
         metrics.QUEUE.set_function(lambda: not self.health.complaints())
 
@@ -56,12 +62,24 @@ class Queue:
         """Until cancelled."""
         while True:
             stream = self._stream()
+            reading = asyncio.create_task(stream.run(), name="reader of rejected events")
             try:
-                await stream.run()
-            except Exception as error:  # whatever it is, the door stays open
-                log.exception("the reader of rejected events failed; another one takes its place")
-                stream.part.fail(repr(error))
+                reason = await self._failure(reading)
+            finally:
+                await end([reading])
+            log.critical("the reader of rejected events failed; another one takes its place", why=reason)
+            stream.part.fail(reason)
             await asyncio.sleep(self.pause)
+
+    async def _failure(self, reading: asyncio.Task[None]) -> str:
+        """Why the reader has ended, or must be: once there is a reason."""
+        while True:
+            self.pulse.beat()
+            await asyncio.wait([reading], timeout=LOOK_EVERY)
+            if reading.done():
+                return why(reading)
+            if late := self.health.complaints(vital_only=True):
+                return f"it hangs: {late}"
 
     def _stream(self) -> Stream:
         return Stream(

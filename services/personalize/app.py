@@ -7,9 +7,10 @@ first; then the decision records that still wait are written down, while Kafka i
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import structlog
@@ -28,10 +29,11 @@ from services.personalize.service.offers import Offers
 from services.personalize.settings import SERVICE, Settings
 from shared import topics
 from shared.auth import UserTokens, guard, operator
+from shared.background import background
 from shared.clock import Clock, system_clock
 from shared.db import Database, is_away
 from shared.health import Health
-from shared.http import background, create_app
+from shared.http import create_app
 from shared.kafka import Kafka
 from shared.key_records import KeySignatures
 from shared.keys import KeyReader, Keyring
@@ -54,7 +56,7 @@ FORGET_EVERY = 30.0
 def build(settings: Settings, clock: Clock = system_clock) -> FastAPI:
     """The service, to be served."""
     health = Health()
-    tokens = UserTokens(settings, clock)
+    tokens = UserTokens(settings, clock, health)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -140,8 +142,7 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
             clock=clock,
         )
         try:
-            turns = (loop.run() for loop in loops.values())
-            async with background(app, consumer.run(), keys.run(), app.state.tokens.run(), *turns):
+            async with background(app, health, kafka, consumer, keys, app.state.tokens, *loops.values()):
                 yield
         finally:
             await records.flush(settings.drain)
@@ -151,7 +152,7 @@ def _loops(
     settings: Settings, health: Health, knowledge: Knowledge, learning: Learning, records: DecisionLog
 ) -> dict[str, Publisher]:
     """What goes on beside requests and the consumer, each under the name that health and metrics know it by."""
-    turns: dict[str, tuple[Callable[[], Awaitable[int]], float]] = {
+    turns: dict[str, tuple[Callable[[], Coroutine[Any, Any, int]], float]] = {
         "knowledge": (knowledge.refresh, settings.refresh_every),
         "decisions": (records.publish, 0.2),
         "windows": (learning.close_windows, settings.sweep_every),

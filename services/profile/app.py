@@ -6,10 +6,9 @@ connects when it is first used; then the use cases; then the loops, which end be
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any
 
 from fastapi import FastAPI
 
@@ -38,15 +37,17 @@ from services.profile.settings import SERVICE, Settings
 from services.profile.upkeep import Backlog, ComputedFiller, Counter, SegmentFiller, Sweeper, Timekeeper
 from shared import topics
 from shared.auth import guard, operator
+from shared.background import background
 from shared.clock import Clock, system_clock
 from shared.db import Database
 from shared.health import Health
-from shared.http import background, create_app
+from shared.http import create_app
 from shared.kafka import Kafka
 from shared.key_records import KeySignatures
 from shared.keys import KeyReader, Keyring
 from shared.lookups import Lookups
 from shared.outbox import Publisher
+from shared.tasks import Loop
 
 DESCRIPTION = "The unified view of each customer: who they are, what happened, which segments and stage they are in."
 
@@ -86,7 +87,7 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
         made = _Made(settings, kafka=kafka, database=database, lookups=lookups, health=health, clock=clock)
         app.state.keyring = made.keyring
         app.state.desk = made.desk()
-        async with background(app, *made.stream_and_publications(), *made.upkeep()):
+        async with background(app, health, kafka, *made.stream_and_publications(), *made.upkeep()):
             yield
 
 
@@ -141,7 +142,7 @@ class _Made:
             patience=self.settings.patience,
         )
 
-    def stream_and_publications(self) -> Iterator[Coroutine[Any, Any, None]]:
+    def stream_and_publications(self) -> Iterator[Loop]:
         """Kafka in and out."""
         yield stream(
             settings=self.settings.kafka,
@@ -152,9 +153,9 @@ class _Made:
             health=self.health,
             clock=self.clock,
             after_commit=self.publisher.nudge,
-        ).run()
-        yield self.publisher.run()
-        yield self._key_reader().run()
+        )
+        yield self.publisher
+        yield self._key_reader()
 
     def _key_reader(self) -> KeyReader:
         return KeyReader(
@@ -165,7 +166,7 @@ class _Made:
             health=self.health,
         )
 
-    def upkeep(self) -> Iterator[Coroutine[Any, Any, None]]:
+    def upkeep(self) -> Iterator[Loop]:
         """What is done a step at a time, with how many seconds of rest when there is nothing to do."""
         marks = self.settings.fill_batch
         filler = SegmentFiller(segments=self.segments, database=self.database, batch=marks)
@@ -180,7 +181,7 @@ class _Made:
             ("backlog", Backlog(publications=self.publications, database=self.database).look, 1.0),
             ("timeline", self.keeper.step, 10.0),
         ):
-            yield Publisher(name=name, publish=step, health=self.health, idle=idle).run()
+            yield Publisher(name=name, publish=step, health=self.health, idle=idle)
 
     def _publisher(self) -> Publisher:
         out = ProfilePublisher(

@@ -22,10 +22,11 @@ from services.scoring.service.scores import Scores
 from services.scoring.settings import SERVICE, Settings
 from shared import topics
 from shared.auth import guard, operator
+from shared.background import background
 from shared.clock import Clock, system_clock
 from shared.db import Database
 from shared.health import Health
-from shared.http import background, create_app
+from shared.http import create_app
 from shared.kafka import Kafka
 from shared.key_records import KeySignatures
 from shared.keys import KeyReader, Keyring
@@ -106,7 +107,7 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
             after_commit=publisher.nudge,
         )
         try:
-            async with background(app, consumer.run(), publisher.run(), keys.run(), fitter.run(), backlog.run()):
+            async with background(app, health, kafka, consumer, publisher, keys, fitter, backlog):
                 yield
         finally:
             await fits.close()

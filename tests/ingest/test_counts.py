@@ -20,6 +20,7 @@ from services.ingest.store.counts import Use
 from shared.clock import system_clock
 from shared.db import Database
 from shared.events import Reason
+from shared.health import Health
 from tests.builders import page
 from tests.contract import ready
 from tests.ingest.desk import ask, make_key, make_source, send, told
@@ -133,7 +134,7 @@ async def test_what_was_counted_last_is_written_at_the_end(place: Place, door: D
 async def test_processes_that_write_at_once_add_up(place: Place, name: str) -> None:
     names = [f"{name}-{number}" for number in range(20)]
     async with Database.open(place.database) as database:
-        many = [Counts(database, lambda: NOON) for _ in range(4)]
+        many = [Counts(database, lambda: NOON, Health()) for _ in range(4)]
         for _ in range(10):
             for each, order in zip(many, (names, names[::-1], names, names[::-1]), strict=True):
                 each.quotas.unwritten.update({Use(source, NOON.date()): 3 for source in order})
@@ -247,7 +248,7 @@ async def departures(database: Database, source: str) -> list[tuple[Any, ...]]:
 async def test_departures_are_counted_by_event_day_and_place(place: Place, name: str) -> None:
     now = NOON
     async with Database.open(place.database) as database:
-        counts = Counts(database, lambda: now)
+        counts = Counts(database, lambda: now, Health())
         counts.note_departure(departure(name, "$.properties.total", "$.properties.currency"))
         counts.note_departure(departure(name, "$.properties.total"))
         await counts.flush()
@@ -264,7 +265,7 @@ async def test_departures_are_counted_by_event_day_and_place(place: Place, name:
 
 async def test_past_so_many_kinds_of_departures_the_rest_is_counted_together(place: Place, name: str) -> None:
     async with Database.open(place.database) as database:
-        counts = Counts(database, lambda: NOON)
+        counts = Counts(database, lambda: NOON, Health())
         for number in range(KINDS + 100):
             counts.note_departure(departure(name, f"$.{number}"))
         counts.note_departure(departure(name, "$.0"))  # a known one goes on by itself
@@ -279,7 +280,7 @@ async def test_the_longest_names_and_places_can_be_written(place: Place, name: s
     """Four bytes a character, and none like the next: what an index takes is counted in bytes, compressed."""
     strange = "".join(chr(0x1F300 + number) for number in range(700))
     async with Database.open(place.database) as database:
-        counts = Counts(database, lambda: NOON)
+        counts = Counts(database, lambda: NOON, Health())
         counts.note_departure(departure(name, strange, name=strange))
         await counts.flush()
         [(kind, _, _, path, calls)] = await departures(database, name)

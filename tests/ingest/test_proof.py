@@ -19,6 +19,7 @@ from shared.auth import UserTokens
 from shared.clock import system_clock
 from shared.errors import Unauthorized
 from shared.events import Rejected, Touchpoint, encode
+from shared.health import Health
 from shared.settings import UserTokenSettings
 from tests.builders import Json, alias, batch, call, identify, page, track
 from tests.ingest.desk import ask, becomes, everything, make_key, make_source, told
@@ -281,7 +282,7 @@ class Counted(UserTokens):
 def test_a_token_is_verified_once_and_not_beyond_its_end() -> None:
     now = system_clock()
     clock = lambda: now  # noqa: E731
-    counted = Counted(UserTokenSettings(user_token_secret=USER_TOKEN_SECRET), clock)
+    counted = Counted(UserTokenSettings(user_token_secret=USER_TOKEN_SECRET), clock, Health())
     remembered = RememberedTokens(counted, clock)
     theirs, long = token("u", seconds=20), token("u", seconds=6000)
     assert {remembered.subject(each) for each in (theirs, long) * 100} == {"u"}
@@ -296,7 +297,7 @@ def test_a_token_is_verified_once_and_not_beyond_its_end() -> None:
 
 
 def test_a_token_that_is_refused_is_not_verified_for_each_call_either() -> None:
-    counted = Counted(UserTokenSettings(user_token_secret=USER_TOKEN_SECRET))
+    counted = Counted(UserTokenSettings(user_token_secret=USER_TOKEN_SECRET), system_clock, Health())
     remembered = RememberedTokens(counted, lambda: datetime(2026, 3, 1, tzinfo=UTC))
     for _ in range(100):
         with pytest.raises(Unauthorized):

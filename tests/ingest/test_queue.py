@@ -17,6 +17,7 @@ from services.ingest.store.rejected import Kept
 from shared.clock import rfc3339, system_clock
 from shared.db import Database
 from shared.events import Reason, Refusal, Rejected
+from shared.health import Health
 from tests.builders import batch
 from tests.ingest.door import SECRET_KEY, Door, Place, opened, prepared
 from tests.ingest.rejects import ask, bad, column, given, refusal, refused, rejection, replay, waiting
@@ -67,7 +68,7 @@ def _fields(refusal: Refusal) -> dict[str, Any]:
 
 def sweeper(place: Place, door: Door, now: datetime, **limits: int) -> Sweeper:
     chosen = place.settings(**{"rejected_days": 30, "rejected_bytes": 10**12, **limits})
-    return Sweeper(chosen, door.app.state.desk.database, lambda: now)
+    return Sweeper(chosen, door.app.state.desk.database, lambda: now, Health())
 
 
 @asynccontextmanager

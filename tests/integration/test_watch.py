@@ -14,6 +14,7 @@ from sqlalchemy import text
 
 from shared import ledger
 from shared.clock import system_clock
+from shared.health import Health
 from shared.kafka import admin, answers, connection
 from shared.watch import Progress, Stuck, Watch
 from tests.builders import touchpoint
@@ -124,6 +125,7 @@ def _watch(service: Counting) -> Watch:
         consumer_name=service.name,
         prefix=service.settings.prefix,
         progress=Progress(),
+        pulse=Health().pulse("watch"),
         clock=system_clock,
         stuck=WATCHFUL.stuck,
         answers=lambda: answers(service.settings, within=1),

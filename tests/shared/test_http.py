@@ -1,15 +1,14 @@
-"""What all four services answer alike: errors, health, metrics, pages that need no internet; how their loops end."""
+"""What all four services answer alike: errors, health, metrics, pages that need no internet."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 import httpx
 import msgspec
 import pytest
-from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import REGISTRY
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import IntegrityError, InterfaceError
@@ -17,10 +16,9 @@ from sqlalchemy.exc import IntegrityError, InterfaceError
 from shared.errors import Invalid, TooManyRequests, Unauthorized
 from shared.guards import guarding
 from shared.health import Health
-from shared.http import Json, background
+from shared.http import Json
 from shared.paging import DEFAULT_LIMIT, Limit
 from tests.application import OPERATOR, made
-from tests.waiting import in_time
 
 SERVICE = "tested"
 SECRET_DETAIL = "password=hunter2"
@@ -275,36 +273,3 @@ async def test_failures_are_counted_with_the_status_that_was_answered(client: ht
     for how in ("invalid", "bug", "away"):
         await client.get(f"/fails/{how}")
     assert [requests("GET", "/fails/{how}", status) for status in (400, 500, 503)] == [count + 1 for count in before]
-
-
-# --- loops -----------------------------------------------------------------------------------------------------------
-
-
-async def _for_ever(log: list[str]) -> None:
-    try:
-        await asyncio.Event().wait()
-    finally:
-        log.append("ended")
-
-
-async def test_a_loop_that_ends_takes_the_others_and_the_process_with_it() -> None:
-    app, stopped, log = FastAPI(), asyncio.Event(), list[str]()
-    app.state.stop = stopped.set
-
-    async def breaks() -> None:
-        await asyncio.sleep(0)
-        raise RuntimeError("broken")
-
-    async with background(app, _for_ever(log), breaks()):
-        await in_time(stopped.wait())
-    assert app.state.failed
-    assert log == ["ended"]
-
-
-async def test_loops_end_with_the_block_and_that_is_no_failure() -> None:
-    app, log = FastAPI(), list[str]()
-    app.state.stop = lambda: log.append("stopped")
-    async with background(app, _for_ever(log), _for_ever(log)):
-        await asyncio.sleep(0)
-    assert log == ["ended", "ended"]
-    assert not hasattr(app.state, "failed")

@@ -27,6 +27,7 @@ from pydantic import SecretStr
 from shared import token_keys
 from shared.auth import LONGEST_TOKEN, UserTokens
 from shared.errors import TokenRefused, Unavailable
+from shared.health import Health
 from shared.settings import UserTokenSettings
 from shared.token_keys import NotReadable, TokenKeys
 from tests.secrets import USER_TOKEN_SECRET, secret
@@ -45,7 +46,7 @@ P256, P384 = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec
 
 def tokens(secret: str | None = SIGNING, **rest: Any) -> UserTokens:
     given = None if secret is None else SecretStr(secret)
-    return UserTokens(UserTokenSettings(user_token_secret=given, **rest), lambda: NOON)
+    return UserTokens(UserTokenSettings(user_token_secret=given, **rest), lambda: NOON, Health())
 
 
 def claims(**changes: Any) -> dict[str, Any]:
@@ -445,4 +446,4 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(
 def test_without_anything_to_verify_with_every_token_is_refused() -> None:
     with pytest.raises(TokenRefused):
         tokens(None).subject(signed(claims()))
-    assert list(TokenKeys(UserTokenSettings()).candidates(None)) == []
+    assert list(TokenKeys(UserTokenSettings(), Health()).candidates(None)) == []

@@ -22,6 +22,8 @@ from services.ingest.store import counts
 from services.ingest.store.counts import Departed, Use
 from shared.clock import Clock
 from shared.db import Database, Work, is_away
+from shared.health import Health
+from shared.tasks import library_call
 
 log = structlog.get_logger(__name__)
 K = TypeVar("K")
@@ -126,9 +128,10 @@ class Departures:
 class Counts:
     """All counts of a process, and the loop that writes them."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, health: Health) -> None:
         self.database = database
         self.clock = clock
+        self.pulse = health.pulse("counts")
         self.quotas = Quotas(clock)
         self.departures = Departures(clock)
         self.writing = asyncio.Lock()
@@ -143,6 +146,7 @@ class Counts:
         """Write once a second until cancelled, and what is left then."""
         try:
             while True:
+                self.pulse.beat()
                 await self.flush()
                 await asyncio.sleep(EVERY)
         finally:
@@ -166,8 +170,7 @@ class Counts:
                 return await counts.used(work, today)
 
             try:
-                async with asyncio.timeout(DEADLINE):
-                    used = await self.database.retrying(write)
+                used = await library_call(self.database.retrying(write), within=DEADLINE)
             except Exception as error:
                 if not is_away(error):
                     raise

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from asyncio import Lock
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -14,8 +13,9 @@ from aiokafka.errors import KafkaError
 from shared import topics
 from shared.errors import LogUnavailable
 from shared.events import Touchpoint
-from shared.kafka import connection
+from shared.kafka import consumer
 from shared.settings import KafkaSettings
+from shared.tasks import library_call
 
 RECORDS = 50_000
 """Looked at, of all partitions together: what two cores decode in half a second."""
@@ -45,44 +45,38 @@ class Tail:
         Raises LogUnavailable where Kafka does not answer.
         """
         seen = 0
+
+        async def show() -> None:
+            nonlocal seen
+            async with consumer(self.settings, self.topic, auto_offset_reset="earliest") as reader:
+                async for record in self._records(reader):
+                    with suppress(msgspec.MsgspecError):  # written by a version to come
+                        look(_touchpoint.decode(record))
+                        seen += 1
+
         async with self.turn:
             try:
-                async with asyncio.timeout(self.seconds), self._consumer() as consumer:
-                    async for record in self._records(consumer):
-                        with suppress(msgspec.MsgspecError):  # written by a version to come
-                            look(_touchpoint.decode(record))
-                            seen += 1
-            except (KafkaError, TimeoutError) as error:
+                await library_call(show(), within=self.seconds)
+            except (KafkaError, OSError) as error:  # a time-out is an OSError
                 if not seen:
                     raise LogUnavailable(f"the log can't be read now: {type(error).__name__}") from error
         return seen
 
-    @asynccontextmanager
-    async def _consumer(self) -> AsyncIterator[AIOKafkaConsumer]:
-        consumer = AIOKafkaConsumer(
-            self.topic, **connection(self.settings), enable_auto_commit=False, auto_offset_reset="earliest"
-        )
-        try:
-            await consumer.start()
-            yield consumer
-        finally:
-            await consumer.stop()
-
-    async def _records(self, consumer: AIOKafkaConsumer) -> AsyncIterator[bytes]:
+    async def _records(self, reader: AIOKafkaConsumer) -> AsyncIterator[bytes]:
         """The values of the last records of each partition, up to where it ended when asked."""
-        partitions = list(consumer.assignment())
-        ends = await consumer.end_offsets(partitions)
-        begins = await consumer.beginning_offsets(partitions)
+        partitions = list(reader.assignment())
+        ends = await reader.end_offsets(partitions)
+        begins = await reader.beginning_offsets(partitions)
         share = self.records // max(1, len(partitions))
         for partition in partitions:
-            consumer.seek(partition, max(begins[partition], ends[partition] - share))
-        while left := await _unread(consumer, ends):
-            fetched = await consumer.getmany(*left, timeout_ms=200, max_records=AT_ONCE)
+            reader.seek(partition, max(begins[partition], ends[partition] - share))
+        while left := await _unread(reader, ends):
+            fetched = await reader.getmany(*left, timeout_ms=200, max_records=AT_ONCE)
             for records in fetched.values():
                 for record in records:
                     if record.offset < ends[TopicPartition(record.topic, record.partition)]:
                         yield record.value
 
 
-async def _unread(consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int]) -> list[TopicPartition]:
-    return [partition for partition, end in ends.items() if await consumer.position(partition) < end]
+async def _unread(reader: AIOKafkaConsumer, ends: dict[TopicPartition, int]) -> list[TopicPartition]:
+    return [partition for partition, end in ends.items() if await reader.position(partition) < end]

@@ -27,6 +27,7 @@ from shared.db import Database, Work, is_away
 from shared.health import Health
 from shared.keys import SETTINGS_KEY
 from shared.scopes import SCOPES, Scope, digest
+from shared.tasks import library_call
 
 log = structlog.get_logger(__name__)
 
@@ -78,6 +79,7 @@ class Registry:
         self.clock = clock
         self.part = health.part("registry")
         self.part.fail("sources and keys have not been read yet")
+        self.pulse = health.pulse("registry")
         self._current: Snapshot | None = None
 
     @property
@@ -98,15 +100,19 @@ class Registry:
     async def run(self) -> None:
         """Keep it new until cancelled."""
         while True:
+            self.pulse.beat()
             try:
-                if self._current is None or await self.database.retrying(audit.revision) != self._current.revision:
-                    await self.load()
+                await library_call(self._renew())
                 metrics.REGISTRY_READ.set_to_current_time()
             except Exception as error:
                 if not is_away(error):
                     raise
                 log.warning("the registry can't be renewed; what was read last holds", error=repr(error)[:300])
             await asyncio.sleep(EVERY)
+
+    async def _renew(self) -> None:
+        if self._current is None or await self.database.retrying(audit.revision) != self._current.revision:
+            await self.load()
 
     async def _read(self, work: Work) -> Snapshot:
         # The revision comes first: what changes meanwhile moves it, and is read again.

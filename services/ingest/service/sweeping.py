@@ -13,6 +13,8 @@ from services.ingest.store import rejected
 from services.ingest.store.rejected import Place
 from shared.clock import Clock
 from shared.db import Database, is_away
+from shared.health import Health
+from shared.tasks import library_call
 
 log = structlog.get_logger(__name__)
 
@@ -29,18 +31,20 @@ class Sweeper:
     Every process does it, and none minds the others.
     """
 
-    def __init__(self, settings: Settings, database: Database, clock: Clock) -> None:
+    def __init__(self, settings: Settings, database: Database, clock: Clock, health: Health) -> None:
         self.age = timedelta(days=settings.rejected_days)
         self.events = settings.rejected_limit
         self.bytes = settings.rejected_bytes
         self.database = database
         self.clock = clock
+        self.pulse = health.pulse("sweeper")
 
     async def run(self) -> None:
         """Once a minute, until cancelled."""
         while True:
+            self.pulse.beat()
             try:
-                await self.sweep()
+                await library_call(self.sweep())
             except Exception as error:
                 if not is_away(error):
                     raise
@@ -63,3 +67,4 @@ class Sweeper:
         while dropped == AT_ONCE:
             dropped = await self.database.retrying(lambda work: rejected.drop(work, until, AT_ONCE))
             metrics.SWEPT.labels(why).inc(dropped)
+            self.pulse.beat()

@@ -125,6 +125,9 @@ class Fits:
 
     async def _end(self, running: Running) -> None:
         seconds = time.monotonic() - running.began
+        if running.task.cancelled():  # not by us: `close` leaves nothing that runs
+            await self._interrupted(running.version, "it was cancelled", seconds)
+            return
         try:
             fitted = running.task.result()
         except Interrupted as error:

@@ -82,7 +82,7 @@ async def _running(settings: Settings, order: Order) -> AsyncIterator[Importer]:
     async with AsyncExitStack() as open_:
         database = await open_.enter_async_context(Database.open(settings.database))
         source, plan = await _known(settings, database, health, order.options.source)
-        importer = Importer(order, source, plan, database, Counts(database, system_clock), stop)
+        importer = Importer(order, source, plan, database, Counts(database, system_clock, health), stop)
         if not order.dry_run:
             importer.kafka = await _kafka(open_, settings, health)
             open_.push_async_callback(importer.counts.flush)
