@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -20,7 +21,7 @@ from shared import topics
 from shared.errors import LogUnavailable, TopicsMissing
 from shared.events import CONTENT_TYPE, Touchpoint
 from shared.health import Health
-from shared.kafka import BATCH_BYTES, Kafka, Log, Position, admin
+from shared.kafka import BATCH_BYTES, Kafka, Log, Position, ProducerEnded, admin, consumer
 from shared.settings import KafkaSettings
 from shared.topics import Topic
 from tests.builders import message_id
@@ -248,6 +249,45 @@ async def test_a_connection_that_broke_says_so_on_uvloop_too(servers: Servers) -
             await broken.send(MetadataRequest([]))
 
     await asyncio.to_thread(uvloop.run, write_after_the_end())
+
+
+async def test_who_waits_is_told_where_a_cancellation_comes_from_the_library_and_the_next_is_served(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def cancelled(*_: object) -> int:
+        task = asyncio.create_task(asyncio.sleep(1_000))
+        task.cancel()
+        await task
+        return 0
+
+    async with opened(servers, "cancelled") as here:
+        await here.log.append(records(10, seed="before"))
+        with monkeypatch.context() as broken:
+            broken.setattr(here.log, "_send", cancelled)
+            with pytest.raises(LogUnavailable):
+                await in_time(here.log.append(records(10, seed="during")))
+        assert here.log.waiting_bytes == 0
+        await until(lambda: here.log.append(records(10, seed="after")))
+
+
+async def test_a_producer_that_can_never_send_again_ends_the_process(servers: Servers) -> None:
+    async with opened(servers, "ended") as here:
+        at_work = asyncio.create_task(here.kafka.run())
+        await here.log.append(records(1))
+        assert here.health.complaints() == {}
+        here.kafka.producer._sender.sender_task.cancel()
+        with pytest.raises(ProducerEnded, match="_sender_routine"):
+            await in_time(at_work)
+
+
+async def test_a_client_that_could_not_start_is_closed(servers: Servers, caplog: pytest.LogCaptureFixture) -> None:
+    nowhere = KafkaSettings(bootstrap="127.0.0.1:1")
+    for opening in (admin(nowhere), consumer(nowhere, "topic"), Kafka.open(nowhere, Health())):
+        with pytest.raises(KafkaConnectionError):
+            async with opening:
+                pass
+    gc.collect()
+    assert "Unclosed" not in caplog.text
 
 
 @pytest.mark.servers

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
 
@@ -333,11 +333,12 @@ async def make_anew(installation: Installation) -> None:
 
 
 @asynccontextmanager
-async def reading(kafka: KafkaSettings, *secrets: str) -> AsyncIterator[Keyring]:
+async def reading(kafka: KafkaSettings, *secrets: str, health: Health | None = None) -> AsyncIterator[Keyring]:
     """A keyring that is being filled with what is signed with one of `secrets`, that of the tests where none is."""
     keyring = Keyring(SecretStr(SECRET), system_clock, "profile")
     signatures = KeySignatures(secrets) if secrets else SIGNATURES
-    reader = KeyReader(service="test", settings=kafka, signatures=signatures, keyring=keyring, health=Health())
+    health = health or Health()
+    reader = KeyReader(service="test", settings=kafka, signatures=signatures, keyring=keyring, health=health)
     task = asyncio.create_task(reader.run())
     try:
         yield keyring
@@ -377,6 +378,45 @@ async def test_an_absent_kafka_keeps_nobody_out_who_was_let_in_and_delays_only_w
                 await until(lambda: knows(during, new["key"]))
                 assert during.caller(old["key"], "read").id == old["id"]
                 assert during.complete
+
+
+async def test_a_kafka_that_is_away_for_longer_than_the_readers_patience_ends_no_reader(
+    breakable_servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A consumer that ends lets out the cancellation of a task of its own: it is not to be taken for the reader's."""
+    monkeypatch.setattr("shared.keys.PATIENCE", 1.0)
+    async with breakable_servers.installation() as installation:
+        await installation.create()
+        health = Health()
+        async with (
+            Kafka.open(installation.kafka, Health()) as kafka,
+            reading(installation.kafka, health=health) as keyring,
+        ):
+            old = await tell_key(kafka, "read")
+            await until(lambda: knows(keyring, old))
+            for break_, mend in (
+                (breakable_servers.kafka.kill, breakable_servers.kafka.start),
+                (_done(breakable_servers.kafka.pause), _done(breakable_servers.kafka.resume)),
+            ):
+                await break_()
+                await asyncio.sleep(8)  # which is eight times its patience
+                assert keyring.caller(old, "read")
+                assert health.complaints(vital_only=True) == {}
+                await mend()
+                await until(lambda: _well(kafka))
+                new = await tell_key(kafka, "read")
+                await until(lambda new=new: knows(keyring, new))  # type: ignore[misc]
+
+
+def _done(act: Callable[[], None]) -> Callable[[], Awaitable[None]]:
+    async def act_at_once() -> None:
+        act()
+
+    return act_at_once
+
+
+async def _well(kafka: Kafka) -> bool:
+    return kafka.part.complaint is None
 
 
 async def test_what_nobody_can_read_hides_no_other_key(installation: Installation) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Collection, Mapping
@@ -24,8 +25,7 @@ from tests.servers import Installation, Servers, free
 from tests.waiting import until
 
 SECRETS = {
-    "TEMAS_SECRET_KEY": "sk-of-a-test-that-breaks-loops",
-    "TEMAS_USER_TOKEN_SECRET": "tokens-of-a-test-of-loops!",
+    name: secrets.token_urlsafe(32) for name in ("TEMAS_SECRET_KEY", "TEMAS_WRITE_KEY", "TEMAS_USER_TOKEN_SECRET")
 }
 
 LOOPS: Mapping[str, Collection[str]] = {

@@ -134,7 +134,7 @@ async def test_one_that_is_late_once_and_then_reports_was_paused_and_goes_on(mon
 # --- real processes --------------------------------------------------------------------------------------------------
 
 PROCESS = """
-import asyncio, sys, time
+import asyncio, secrets, sys, time
 from contextlib import asynccontextmanager
 import shared.background, shared.http
 from shared.background import background
@@ -160,7 +160,7 @@ async def lifespan(app):
     {at_the_end}
 
 app = create_app(service="broken", title="Broken", description="Broken", health=health, lifespan=lifespan, routers=[])
-serve(app, ServiceSettings(port=int(sys.argv[1]), secret_key="s" * 32, drain=1), "broken")
+serve(app, ServiceSettings(port=int(sys.argv[1]), secret_key=secrets.token_urlsafe(32), drain=1), "broken")
 """
 
 
