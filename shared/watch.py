@@ -76,7 +76,7 @@ class Watch:
         self.answers = answers
         self.stored = stored
         self.forget = forget
-        self.forgot_at = 0.0
+        self.forgot_at = -HOUSEKEEPING  # the loop's clock begins anew with the machine: 0 may have been just now
         self.answered_at = 0.0
         self.shown: set[tuple[str, str, str]] = set()
 

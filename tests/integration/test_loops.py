@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Collection, Mapping
@@ -21,11 +20,15 @@ from deploy.local.settings import ROOT, SERVICES
 from shared.background import background
 from shared.health import Health, Part
 from shared.tasks import Loop, end
+from tests.secrets import KEY_SIGNING_SECRET, SECRET_KEY, USER_TOKEN_SECRET, WRITE_KEY
 from tests.servers import Installation, Servers, free
 from tests.waiting import until
 
 SECRETS = {
-    name: secrets.token_urlsafe(32) for name in ("TEMAS_SECRET_KEY", "TEMAS_WRITE_KEY", "TEMAS_USER_TOKEN_SECRET")
+    "TEMAS_SECRET_KEY": SECRET_KEY,
+    "TEMAS_WRITE_KEY": WRITE_KEY,
+    "TEMAS_KEY_SIGNING_SECRET": KEY_SIGNING_SECRET,
+    "TEMAS_USER_TOKEN_SECRET": USER_TOKEN_SECRET,
 }
 
 LOOPS: Mapping[str, Collection[str]] = {

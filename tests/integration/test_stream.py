@@ -199,7 +199,7 @@ async def test_death_in_the_middle_of_a_transaction_leaves_nothing(narrow: Count
 
     async def die() -> None:
         tasks[0].cancel()
-        await asyncio.sleep(0)
+        await asyncio.Event().wait()
 
     tasks.append(asyncio.create_task(narrow.stream(Handler(during=die), once=False).run()))
     await asyncio.wait(tasks, timeout=PATIENCE)

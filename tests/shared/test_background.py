@@ -134,13 +134,13 @@ async def test_one_that_is_late_once_and_then_reports_was_paused_and_goes_on(mon
 # --- real processes --------------------------------------------------------------------------------------------------
 
 PROCESS = """
-import asyncio, secrets, sys, time
+import asyncio, sys, time
 from contextlib import asynccontextmanager
 import shared.background, shared.http
 from shared.background import background
 from shared.health import Health
-from shared.http import create_app, serve
-from shared.settings import ServiceSettings
+from shared.http import serve
+from tests.application import made, settings
 
 shared.background.LOOK_EVERY = 0.2
 shared.http.ENDS_WITHIN = 2
@@ -159,8 +159,10 @@ async def lifespan(app):
         yield
     {at_the_end}
 
-app = create_app(service="broken", title="Broken", description="Broken", health=health, lifespan=lifespan, routers=[])
-serve(app, ServiceSettings(port=int(sys.argv[1]), secret_key=secrets.token_urlsafe(32), drain=1), "broken")
+chosen = settings(port=int(sys.argv[1]), drain=1)
+app = made(service="broken", health=health, chosen=chosen, routers=[])
+app.router.lifespan_context = lifespan
+serve(app, chosen, "broken")
 """
 
 
