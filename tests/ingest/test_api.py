@@ -263,6 +263,7 @@ async def test_a_preflight_names_its_headers(door: Door) -> None:
     assert answer.status_code == 200
     assert answer.headers["access-control-allow-origin"] == "*"
     allowed = {name.strip() for name in answer.headers["access-control-allow-headers"].split(",")}
+    assert "temas-user-token" in allowed
     assert allowed >= {
         "authorization", "content-type", "anonymousid", "sentat", "x-retry-count", "rsa-retry-attempt",
         "rsa-retry-reason", "rsa-since-first-attempt", "rsa-since-last-attempt",

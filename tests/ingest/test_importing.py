@@ -23,6 +23,7 @@ from msgspec.structs import replace
 from pyarrow import parquet
 
 from deploy.local.settings import ROOT
+from services.ingest.domain.grants import GRANTS
 from services.ingest.domain.plan import Where
 from services.ingest.domain.sources import Source
 from services.ingest.service.importing.progress import Mark, Progress
@@ -85,6 +86,10 @@ class Shop:
     async def run(self, *arguments: str | Path, stdin: bytes | None = None, without: str | None = None) -> Said:
         return await ended(await self.started(*arguments, without=without), stdin)
 
+    async def becomes(self, source: Source) -> None:
+        async with Database.open(self.place.database) as database, database.begin() as work:
+            await sources.put(work, source, system_clock())
+
     async def log(self) -> list[Touchpoint]:
         """The source's touchpoints as they lie in the log, those that came twice too."""
         return [
@@ -117,9 +122,9 @@ async def ended(process: asyncio.subprocess.Process, stdin: bytes | None = None)
 
 
 async def shop_at(place: Place, source: str, folder: Path) -> Shop:
-    async with Database.open(place.database) as database, database.begin() as work:
-        await sources.put(work, Source(name=source, usual="store"), system_clock())
-    return Shop(place, source, folder)
+    shop = Shop(place, source, folder)
+    await shop.becomes(Source(name=source, usual="store"))
+    return shop
 
 
 @pytest.fixture
@@ -242,6 +247,34 @@ async def test_a_mapping_file_says_the_same_as_options_and_options_say_more(shop
     assert touchpoint.time == datetime(2024, 6, 30, 22, tzinfo=UTC)
     assert (touchpoint.data.user_id, touchpoint.data.name) == ("Müller", "Order Refunded")
     assert touchpoint.properties() == {"total": 1234.5, "vat": 0.19}
+
+
+# --- what a source may state -----------------------------------------------------------------------------------------
+
+
+async def test_rows_state_what_their_source_may_and_are_believed_as_it_is(shop: Shop) -> None:
+    card = {"externalIds": [{"type": "loyalty_card", "id": "7"}]}
+    calls = [
+        {"type": "page", "messageId": "m-1", "userId": "u"},
+        {"type": "page", "messageId": "m-2", "userId": "u", "context": card},
+    ]
+    file = written(shop.folder / "calls.ndjson", b"\n".join(json.dumps(call).encode() for call in calls))
+    said = await shop.run(file)
+    assert said.code == 1
+    assert "'external_ids'" in said.out
+    [waiting] = await shop.rejected()
+    assert waiting.data.reasons[0].code == "not_granted"
+    assert [(each.id, each.data.trust) for each in await shop.log()] == [("m-1", "client")]
+
+    await shop.becomes(Source(name=shop.source, trust="server", may=GRANTS))
+    assert (await shop.run(file, "--restart")).code == 0
+    assert [(each.id, each.data.trust) for each in await shop.log()][1:] == [("m-1", "server"), ("m-2", "server")]
+
+
+async def test_no_file_has_to_prove_who_somebody_is(shop: Shop) -> None:
+    await shop.becomes(Source(name=shop.source, identity_proof="required"))
+    assert (await shop.run(shop.sales(3), *SALES)).code == 0
+    assert len(await shop.log()) == 3
 
 
 # --- rejected rows ---------------------------------------------------------------------------------------------------

@@ -93,9 +93,16 @@ class Registry:
         """Read all of it."""
         self._current = await self.database.retrying(self._read)
         self.part.beat()  # from now on: an absent database does not keep clients out
-        if broken := self._current.plan.broken:
-            log.warning("planned events are not checked: their schemas can't be compiled any more", events=len(broken))
+        self._warn(self._current)
         metrics.REGISTRY_REVISION.set(self._current.revision)
+
+    def _warn(self, snapshot: Snapshot) -> None:
+        """Log what is kept out, or goes unchecked, as things stand."""
+        if broken := snapshot.plan.broken:
+            log.warning("planned events are not checked: their schemas can't be compiled any more", events=len(broken))
+        asking = [each.name for each in snapshot.sources.values() if each.identity_proof == "required"]
+        if asking and not self.settings.takes_user_tokens:
+            log.warning("no user token can be verified, and sources ask for proof by one", sources=asking[:10])
 
     async def run(self) -> None:
         """Keep it new until cancelled."""
