@@ -11,6 +11,7 @@ import json
 import uuid
 import zlib
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any
 
 import brotli
@@ -28,7 +29,7 @@ from tests.builders import Json, page
 from tests.ingest.desk import ask, everything
 from tests.ingest.door import SECRET_KEY, WRITE_KEY, Door, Place, read, served
 from tests.servers import free
-from tests.waiting import until
+from tests.waiting import in_time, until
 
 LIMIT = 4_500_000
 UNPACKED = 8_000_000
@@ -436,15 +437,12 @@ async def spoken(port: int, request: bytes) -> bytes:
     """All that is answered to these bytes, until the connection ends or nothing more comes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(request)
-    answer = b""
-    try:
-        async with asyncio.timeout(2):
-            while piece := await reader.read(65_536):
-                answer += piece
-    except TimeoutError:
-        pass
-    finally:
-        writer.close()
+    answer = piece = await in_time(reader.read(65_536))
+    with suppress(TimeoutError):
+        while piece:
+            async with asyncio.timeout(2):
+                answer += (piece := await reader.read(65_536))
+    writer.close()
     return answer
 
 

@@ -63,9 +63,10 @@ class Told:
 
 
 @asynccontextmanager
-async def load(address: str) -> AsyncIterator[Told]:
+async def load(address: str, name: str = "c") -> AsyncIterator[Told]:
+    """Clients that send all the time, their ids after `name`; what they were told."""
     told = Told()
-    sending = [asyncio.create_task(told.send(address, f"c{number}")) for number in range(CLIENTS)]
+    sending = [asyncio.create_task(told.send(address, f"{name}{number}")) for number in range(CLIENTS)]
     try:
         yield told
     finally:
@@ -89,13 +90,14 @@ async def test_a_broker_that_is_killed_again_and_again_loses_nothing_that_was_ac
         place = await prepared(mine)
         async with process(place, **SMALL) as (address, running):
             async with load(address) as told:
-                await asyncio.sleep(3)
+                await until(partial(told.has_more_than, 5_000))
                 before, most = running.memory_info().rss, 0
                 for _ in range(2):
                     await breakable_servers.kafka.stop()
                     for _ in range(8):
                         await asyncio.sleep(0.5)
                         most = max(most, running.memory_info().rss)
+                    await until(lambda: 503 in told.statuses)
                     await breakable_servers.kafka.start()
                     taken = len(told.accepted)
                     await until(partial(told.has_more_than, taken))
@@ -110,7 +112,7 @@ async def test_a_door_that_is_asked_to_stop_under_full_load_cuts_nothing(breakab
     async with breakable_servers.installation() as mine:
         place = await prepared(mine)
         async with process(place, **SMALL) as (address, running), load(address) as told:
-            await asyncio.sleep(2)
+            await until(partial(told.has_more_than, 1_000))
             running.send_signal(signal.SIGTERM)
             assert await asyncio.to_thread(running.wait, PATIENCE) in (0, None)
         assert told.statuses == {200}  # what was asked was answered; what came later found nobody

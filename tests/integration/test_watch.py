@@ -20,7 +20,7 @@ from shared.watch import Progress, Stuck, Watch
 from tests.builders import touchpoint
 from tests.integration.counting import QUICK, Counting, Handler, counting, running
 from tests.servers import Servers, started_servers
-from tests.waiting import in_time, until
+from tests.waiting import PATIENCE, in_time, until
 
 WATCHFUL = replace(QUICK, stuck=2.0)
 """Looks every half second."""
@@ -91,7 +91,7 @@ async def test_a_consumer_that_sticks_though_the_servers_answer_ends(service: Co
 
 async def test_a_client_that_alone_gets_no_answer_is_given_up(service: Counting) -> None:
     """As seen with aiokafka after a broker's death: the task that fetches metadata had ended, and all waited for it."""
-    watch = _watch(service)
+    watch = _watch(service, patience=PATIENCE)
     async with _consumer(service) as consumer:
         watching = asyncio.create_task(watch.run(consumer))
         await asyncio.sleep(1)
@@ -104,17 +104,27 @@ async def test_a_client_that_alone_gets_no_answer_is_given_up(service: Counting)
 @pytest.mark.servers
 async def test_a_kafka_that_answers_nobody_is_waited_for() -> None:
     async with started_servers() as servers, counting(servers, partitions=1) as service, _consumer(service) as consumer:
-        watching = asyncio.create_task(_watch(service).run(consumer))
+        watch = _watch(service, patience=1)
+        watching = asyncio.create_task(watch.run(consumer))
         servers.kafka.pause()
         await asyncio.sleep(4 * WATCHFUL.stuck)
         assert not watching.done()
+        watch.stuck = PATIENCE  # how fast the consumer finds its way back is the machine's affair
         servers.kafka.resume()
-        await asyncio.sleep(2 * WATCHFUL.stuck)
+        paused_until = asyncio.get_running_loop().time()
+
+        async def looked() -> bool:
+            assert await answers(service.settings, within=PATIENCE)
+            return watch.answered_at > paused_until
+
+        await until(looked)
         assert not watching.done()
         watching.cancel()
 
 
-def _watch(service: Counting) -> Watch:
+def _watch(service: Counting, patience: float) -> Watch:
+    """A watch over the service's consumer that gives a new client `patience` seconds to be answered by Kafka."""
+
     async def nothing_to_forget() -> bool:
         return False
 
@@ -128,7 +138,7 @@ def _watch(service: Counting) -> Watch:
         pulse=Health().pulse("watch"),
         clock=system_clock,
         stuck=WATCHFUL.stuck,
-        answers=lambda: answers(service.settings, within=1),
+        answers=lambda: answers(service.settings, within=patience),
         stored=nothing_stored,
         forget=nothing_to_forget,
     )

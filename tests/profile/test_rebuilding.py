@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from datetime import datetime, timedelta
 from random import Random
 from typing import Any
@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from services.profile.domain.rebuilt import is_cut, is_repetition
 from services.profile.service.rebuilding import following, whole
 from services.profile.service.rebuilding.steps import DIFFERENT, EQUAL, REFUSED
+from services.profile.store import profiles
 from services.profile.store.fragments import decoded
 from shared.audit import of_operator
-from shared.db import Database
+from shared.db import Database, Work
 from shared.events import Touchpoint
 from shared.identifiers import Identifier
 from shared.replay import Replay
@@ -537,18 +538,22 @@ async def test_views_follow_though_the_operator_was_cut_off_right_after_the_exch
 
 async def test_whoever_follows_crowds_out_nobody(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(following, "AT_ONCE", 10)
+    mark, marked = profiles.mark, list[int]()
+
+    async def noted(work: Work, ids: Collection[str], now: datetime) -> dict[str, int]:
+        marked.append(len(ids))
+        return await mark(work, ids, now)
+
     await happened(database, [page(f"cr{number}", number, user=f"cr{number}") for number in range(13)])
     await published(database)
     async with database.begin() as work:
         await work.exec_driver_sql("CREATE TABLE changed AS SELECT kind, value FROM identifier")
-    waits = "SELECT count(*) FROM mark"
 
+    monkeypatch.setattr(profiles, "mark", noted)
     following_on = asyncio.create_task(following.follow(database, "profile", Hands()))
     try:
-        await until(lambda: _is(database, waits, 10))
-        await asyncio.sleep(following.REST / 2)
-        ((waiting,),) = await rows(database, waits)
-        assert waiting <= 11, "one at a time, while ten wait"
+        await until(lambda: len(marked) > 2)
+        assert marked[:3] == [10, 1, 1], "one at a time, while ten wait"
         await published(database)
         await following_on
         await published(database)
@@ -558,11 +563,6 @@ async def test_whoever_follows_crowds_out_nobody(database: Database, monkeypatch
             await work.exec_driver_sql("DROP TABLE changed")
     versions = {row.version for row in await rows(database, "SELECT version FROM profile")}
     assert versions == {2}, "each once"
-
-
-async def _is(database: Database, statement: str, least: int) -> bool:
-    ((number,),) = await rows(database, statement)
-    return bool(number >= least)
 
 
 async def test_afresh_forgets_what_was_begun(small: World) -> None:

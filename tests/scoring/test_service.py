@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import random
+import shlex
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from functools import partial
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
+from services.scoring.service.fits import COMMAND
 from shared import topics
 from shared.clock import system_clock
 from shared.events import Touchpoint
@@ -158,16 +161,21 @@ async def test_activating_a_model_scores_everybody_who_buys_again_and_can_be_und
     assert {each.model for each in latest(await shop.sent()).values()} == {first}
 
 
-async def test_the_consumer_goes_on_while_a_model_is_fitted(shop: Office) -> None:
+async def test_the_consumer_goes_on_while_a_model_is_fitted(
+    shop: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = tmp_path / "ends"
+    held = f"while ! test -e {ends}; do sleep 0.1; done; exec {shlex.join(COMMAND)}"
+    monkeypatch.setattr(shop.app.state.fits, "command", ("/bin/sh", "-c", held))
     await shop.say(membership("user_id:meanwhile"))
     fit = asyncio.create_task(shop.refit(as_of=CALIBRATED))
-    during = 0
-    while not fit.done():
-        during += 1
+    await until(lambda: shop.rows("SELECT 1 FROM model WHERE leased_until IS NOT NULL"))
+    for during in range(1, 4):
         await shop.tell(_order(during))
         await until(partial(_count_is, shop, "user_id:meanwhile", during))
+    assert not fit.done()
+    ends.touch()
     assert (await fit)["status"] == "ready"
-    assert during >= 3  # orders went through, one after the other, while the fit ran
 
 
 # --- telling and looking ---------------------------------------------------------------------------------------------
