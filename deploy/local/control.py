@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 
+from deploy.local import scratch
 from deploy.local.errors import Refused
 from deploy.local.home import Home
 from deploy.local.processes import MARK, end, left_behind, started_for
@@ -84,7 +85,7 @@ def halt(home: Home) -> bool:
 
 
 def clear(home: Home) -> None:
-    """End what a supervisor left behind that was killed, services before servers, and forget it."""
+    """End what a supervisor left behind that was killed, services before servers, and remove what they needed."""
     orphans = left_behind(home)
     end(orphans.pop(SUPERVISOR, []), signal.SIGKILL)
     servers = {name: orphans.pop(name, []) for name in ("kafka", "postgres")}
@@ -94,3 +95,4 @@ def clear(home: Home) -> None:
     for pid_file in home.run.glob("*.pid"):
         if pid_file.stem != SUPERVISOR or started_for(pid_file) is None:
             pid_file.unlink()
+    scratch.remove(home)

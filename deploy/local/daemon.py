@@ -13,6 +13,7 @@ from deploy.local.control import SUPERVISOR, clear
 from deploy.local.errors import Refused, sentence
 from deploy.local.home import Home, write_private
 from deploy.local.report import Board
+from deploy.local.rotation import keep_small
 from deploy.local.settings import Settings
 from deploy.local.stack import Stack
 from deploy.local.supervisor import Supervisor
@@ -34,13 +35,22 @@ def supervise(settings: Settings) -> None:
             clear(home)
             stack = Stack.of(settings)
             stack.make_ready(board.say)
-            asyncio.run(Supervisor(home, stack.stages(), board).run())
+            asyncio.run(_supervised(Supervisor(home, stack.stages(), board), home))
         except (Refused, OSError) as error:
             board.failed(sentence(error))
             raise
         except Exception as error:
             board.failed(f"The supervisor failed, and should not have ({error!r}): see {home.log_file(SUPERVISOR)}.")
             raise
+
+
+async def _supervised(supervisor: Supervisor, home: Home) -> None:
+    """Let `supervisor` run to its end, and keep the logs small meanwhile."""
+    keeping = asyncio.create_task(keep_small(home))
+    try:
+        await supervisor.run()
+    finally:
+        keeping.cancel()
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from deploy.local.errors import Refused
 OWNER_ONLY_FOLDER = 0o700
 OWNER_ONLY_FILE = 0o600
 LOG_LIMIT = 10 * 1024 * 1024
-"""Bytes after which a log is moved aside when its process starts."""
+"""Bytes after which a log is moved aside: of each process there are at most two such files."""
 
 
 @dataclass(frozen=True)
@@ -140,8 +140,13 @@ class Home:
         """A descriptor to append to the log of `name`; a log that has grown large is moved aside first."""
         log = self.log_file(name)
         if log.exists() and log.stat().st_size > LOG_LIMIT:
-            log.replace(log.with_suffix(".log.1"))
+            log.replace(earlier(log))
         return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, OWNER_ONLY_FILE)
+
+
+def earlier(log: Path) -> Path:
+    """Where what stood in `log` before is moved."""
+    return log.with_suffix(".log.1")
 
 
 def write_private(path: Path, text: str) -> None:

@@ -1,17 +1,27 @@
-"""Apache Kafka in KRaft mode, one node that is broker and controller, small enough for a laptop."""
+"""Apache Kafka in KRaft mode, one node that is broker and controller, small enough for a laptop.
+
+Ready is what does its work: a record in each codec has been acknowledged and read back, on a topic of the stack's own.
+That is also what loads Kafka's native libraries, while there is room to unpack them.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import shutil
 import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TypeVar
 
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 
+from deploy.local import scratch
 from deploy.local.environment import of_servers
 from deploy.local.errors import NotReady, Refused
 from deploy.local.home import Home, write_private
@@ -26,9 +36,27 @@ JVM = (
     "-XX:+UseSerialGC",
     "-XX:TieredStopAtLevel=1",  # half the start time; two cores have better things to do than optimise a small broker
     "-XX:+ExitOnOutOfMemoryError",  # the supervisor starts it again; half a broker serves nobody
+    "-XX:+PerfDisableSharedMem",  # no file of measurements in the system's temporary folder, which may be full
     "-Djava.awt.headless=true",
     "-Dorg.apache.logging.log4j.level=WARN",
 )
+
+PROBE = NewTopic(
+    "__temas_ready",  # as Kafka's own internal topics are called: not among those that people look at
+    num_partitions=1,
+    replication_factor=1,
+    topic_configs={"retention.ms": "600000", "segment.ms": "600000", "segment.bytes": "1048576"},
+)
+"""Where the stack itself writes, and reads back what it wrote."""
+
+CODECS = ("zstd", "lz4", "snappy")
+"""Those that need a native library. Our services use zstd; other clients may use any."""
+
+PATIENCE = 20.0
+"""Seconds that the work may take, on however busy a machine."""
+
+STOPS_WITHIN = 3.0
+"""Seconds that the end of a client may take."""
 
 LOCALE = {"LC_ALL": "C.UTF-8"}
 """Elsewhere Java takes the letters of a path for question marks where it holds others than English ones."""
@@ -70,28 +98,34 @@ log.cleaner.dedupe.buffer.size=16777216
 
 def program(home: Home, port: int, controller: int, java: Path, jars: Path) -> Program:
     """Kafka on `port`, its data in `home`; `controller` is the port that it talks to itself on."""
-    run = (str(java), *JVM, f"-Djava.io.tmpdir={home.kafka / 'tmp'}", "-cp", f"{jars}/*")
+    unpacked = scratch.make(home)
+    run = (str(java), *JVM, f"-Djava.io.tmpdir={unpacked}", "-cp", f"{jars}/*")
     properties = home.kafka / "server.properties"
     return Program(
         title=f"Kafka {KAFKA}",
         command=Command("kafka", (*run, "kafka.Kafka", str(properties)), of_servers() | LOCALE),
         port=port,
         ready=lambda: ready(port),
-        prepare=lambda: prepare(home, port, controller, run),
+        prepare=lambda: prepare(home, port, controller, run, unpacked),
+        data=home.kafka,
     )
 
 
-async def prepare(home: Home, port: int, controller: int, run: tuple[str, ...]) -> None:
-    """Write the settings, and format the data folder where there is none. Raises Refused where it is half there."""
+async def prepare(home: Home, port: int, controller: int, run: tuple[str, ...], unpacked: Path) -> None:
+    """Write the settings, and format the data folder where there is none. Raises Refused where it is half there.
+
+    `unpacked` is emptied: a Kafka that was killed has left its libraries there.
+    """
     data, properties = home.kafka / "data", home.kafka / "server.properties"
     home.kafka.mkdir(mode=0o700, exist_ok=True)
-    shutil.rmtree(home.kafka / "tmp", ignore_errors=True)  # of a Kafka that was killed: it unpacks libraries there
-    (home.kafka / "tmp").mkdir()
+    scratch.empty(unpacked)
     if not data.exists():
         await _format(home, run)
     elif not (data / "meta.properties").exists():
         raise Refused(f"{data} is incomplete: type make reset, which deletes it, and then make up.")
-    write_private(properties, _properties(port, controller, data))
+    settings = _properties(port, controller, data)
+    if not properties.exists() or properties.read_text() != settings:  # a start needs no room on a disk that is full
+        write_private(properties, settings)
 
 
 async def _format(home: Home, run: tuple[str, ...]) -> None:
@@ -117,21 +151,56 @@ def cluster_id(seed: uuid.UUID) -> str:
 
 
 async def ready(port: int) -> None:
-    """Return once the broker has joined its cluster, and so can lead partitions."""
+    """Return once the broker does its work. Raises NotReady while it does not."""
+    address = f"{LOOPBACK}:{port}"
     try:
-        _, closing = await asyncio.wait_for(asyncio.open_connection(LOOPBACK, port), 2)
+        _, closing = await asyncio.wait_for(asyncio.open_connection(LOOPBACK, port), PATIENCE)
         closing.close()
-        brokers = await asyncio.wait_for(_brokers(f"{LOOPBACK}:{port}"), 5)
+        async with asyncio.timeout(PATIENCE):
+            await _make_topic(address)
+            await _read_back(address, [await _written(address, codec) for codec in CODECS])
     except (OSError, TimeoutError, KafkaError) as error:
         raise NotReady(f"{type(error).__name__}: {error}") from error
-    if not brokers:
-        raise NotReady("the broker has not joined its cluster")
 
 
-async def _brokers(address: str) -> int:
-    admin = AIOKafkaAdminClient(bootstrap_servers=address, request_timeout_ms=2000)
+async def _make_topic(address: str) -> None:
+    """Make the topic where there is none. Raises NotReady where the broker has not joined its cluster."""
+    async with _running(AIOKafkaAdminClient(bootstrap_servers=address)) as admin:
+        if not (await admin.describe_cluster())["brokers"]:
+            raise NotReady("the broker has not joined its cluster")
+        if PROBE.name not in await admin.list_topics():
+            await admin.create_topics([PROBE])
+
+
+async def _written(address: str, codec: str) -> int:
+    """Write a record that `codec` compresses. The offset that is acknowledged."""
+    async with _running(AIOKafkaProducer(bootstrap_servers=address, acks="all", compression_type=codec)) as producer:
+        return int((await producer.send_and_wait(PROBE.name, codec.encode(), partition=0)).offset)
+
+
+async def _read_back(address: str, offsets: Sequence[int]) -> None:
+    """Read the records at these `offsets`. Raises NotReady where another codec's stands there."""
+    partition = TopicPartition(PROBE.name, 0)
+    async with _running(AIOKafkaConsumer(bootstrap_servers=address, enable_auto_commit=False)) as consumer:
+        consumer.assign([partition])
+        for codec, offset in zip(CODECS, offsets, strict=True):
+            consumer.seek(partition, offset)
+            record = await consumer.getone()
+            if (record.offset, record.value) != (offset, codec.encode()):
+                raise NotReady(f"{codec} was written at {offset}, and {record.value!r} read at {record.offset}")
+
+
+Client = TypeVar("Client", AIOKafkaAdminClient, AIOKafkaConsumer, AIOKafkaProducer)
+
+
+@asynccontextmanager
+async def _running(client: Client) -> AsyncIterator[Client]:
+    """The `client`, started; its end may not take long, though its broker is away."""
+    end = client.close if isinstance(client, AIOKafkaAdminClient) else client.stop
     try:
-        await admin.start()
-        return len((await admin.describe_cluster())["brokers"])
+        await client.start()
+        yield client
     finally:
-        await admin.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOPS_WITHIN):
+                await end()

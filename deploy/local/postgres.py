@@ -6,6 +6,7 @@ runs in a guise (`Guise`).
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib.util
 import os
@@ -119,6 +120,7 @@ def program(home: Home, port: int, password: str, **options: str) -> Program:
         port=port,
         ready=lambda: ready(port, password),
         prepare=lambda: prepare(home, worn, password),
+        data=home.postgres,
     )
 
 
@@ -165,14 +167,32 @@ def _forget_stranger(lock: Path) -> None:
             lock.unlink()
 
 
+WORK = """
+    CREATE TABLE IF NOT EXISTS temas_ready (at timestamptz NOT NULL);
+    TRUNCATE temas_ready;
+    INSERT INTO temas_ready VALUES (now());
+"""
+"""A new file each time, of one page: what fails first on a disk that is full. It is in nobody's database."""
+
+PATIENCE = 20.0
+"""Seconds that the work may take, on however busy a machine."""
+
+
 async def ready(port: int, password: str, database: str = "postgres") -> None:
-    """Return once a connection answers. Raises Refused where our password is not the database's."""
+    """Return once a transaction that writes has been committed. Raises NotReady while none is.
+
+    Raises Refused where our password is not the database's.
+    """
     try:
-        connection = await asyncpg.connect(url(port, password, database=database), timeout=1)
+        async with asyncio.timeout(PATIENCE):
+            connection = await asyncpg.connect(url(port, password, database=database))
+            try:
+                await connection.execute(WORK)  # several statements at once are one transaction
+            finally:
+                connection.terminate()
     except asyncpg.InvalidPasswordError as error:
         raise Refused(
             "The database has another password than keys.json: put the file back, or type make reset."
         ) from error
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise NotReady(f"{type(error).__name__}: {error}") from error
-    await connection.close()

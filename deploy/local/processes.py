@@ -104,7 +104,8 @@ class Child:
         """What it wrote since it started, at most the last 64 KB."""
         with self._home.log_file(self.command.name).open("rb") as log:
             end = log.seek(0, os.SEEK_END)
-            log.seek(max(self._log_starts_at, end - 65_536))
+            start = self._log_starts_at if self._log_starts_at <= end else 0  # it was cut meanwhile
+            log.seek(max(start, end - 65_536))
             return log.read().decode(errors="replace")
 
 

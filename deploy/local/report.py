@@ -24,7 +24,7 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """A program that the supervisor keeps running. `ready`: it has served since it was last started."""
+    """A program that the supervisor keeps running. `ready`: it did its work when it was last asked."""
 
     port: int | None
     pid: int | None = None

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from deploy.local import kafka, postgres
+from deploy.local import kafka, postgres, scratch
 from deploy.local.errors import Refused
 from deploy.local.home import Home
 from deploy.local.jars import kafka_jars
@@ -126,3 +126,4 @@ async def local_servers(home: Home, ports: Ports, cache: Path, **options: str) -
         yield servers
     finally:
         await asyncio.gather(servers.postgres.stop(), servers.kafka.stop())
+        scratch.remove(home)

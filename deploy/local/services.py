@@ -105,7 +105,7 @@ async def ready(at: int, key: str) -> None:
 
 def complaint(at: int, key: str) -> str | None:
     """Say what is wrong with the service on the port `at`, which tells it to `key`; None when all is well."""
-    connection = HTTPConnection(LOOPBACK, at, timeout=2)
+    connection = HTTPConnection(LOOPBACK, at, timeout=10)
     try:
         connection.request("GET", "/readyz", headers={"Authorization": f"Bearer {key}"})
         answer = connection.getresponse()

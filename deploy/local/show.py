@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+import asyncio
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -13,12 +13,14 @@ from rich.console import Console
 from rich.status import Status
 from rich.table import Table
 
-from deploy.local import services
+from deploy.local import kafka, postgres, services
 from deploy.local.control import SUPERVISOR
+from deploy.local.errors import NotReady, Refused
 from deploy.local.home import Home
+from deploy.local.keys import ADMIN, keys_of
 from deploy.local.processes import started_for
 from deploy.local.report import Kept, Report, read
-from deploy.local.settings import LOOPBACK, SERVICES
+from deploy.local.settings import SERVICES
 
 UP = "up"
 
@@ -57,10 +59,11 @@ def rows(home: Home) -> list[Row]:
     """The supervisor and every program it keeps, or kept last."""
     report = read(home)
     kept = {SUPERVISOR: Kept(port=None)} | (report.programs if report else {})
-    return [_row(home, started_for(home.pid_file(name)), name, each) for name, each in kept.items()]
+    return [_row(home, name, each) for name, each in kept.items()]
 
 
-def _row(home: Home, process: psutil.Process | None, name: str, kept: Kept) -> Row:
+def _row(home: Home, name: str, kept: Kept) -> Row:
+    process = started_for(home.pid_file(name))
     row = Row(name, port=kept.port, restarts=kept.restarts)
     try:
         if process is None:
@@ -77,17 +80,24 @@ def _state(home: Home, process: psutil.Process, name: str, port: int | None) -> 
         return "paused", "by a signal; SIGCONT lets it go on"
     if port is None:
         return UP, ""
-    why = services.complaint(port, home.secret_key.read_text()) if name in SERVICES else _refusal(port)
-    return (UP, "") if why is None else ("not ready", why)
-
-
-def _refusal(port: int) -> str | None:
-    """Why a server on `port` takes no connection; None where it does."""
     try:
-        socket.create_connection((LOOPBACK, port), timeout=2).close()
-    except OSError as error:
-        return error.strerror or str(error)
-    return None
+        asyncio.run(_ready(home, name, port))
+    except (NotReady, Refused) as reason:
+        return "not ready", str(reason)
+    return UP, ""
+
+
+async def _ready(home: Home, name: str, port: int) -> None:
+    """Return where the program `name` does its work; asked here and now, since what was reported may be of yesterday.
+
+    Raises NotReady and Refused where it does not.
+    """
+    if name == "kafka":
+        await kafka.ready(port)
+    elif name == "postgres":
+        await postgres.ready(port, keys_of(home).passwords[ADMIN])
+    else:
+        await services.ready(port, home.secret_key.read_text())
 
 
 def table(lines: Iterable[Row]) -> Table:

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from deploy.local.errors import Refused
+from deploy.local.errors import NotReady, Refused
 from deploy.local.home import Home
 from deploy.local.processes import Child, complaint
 from deploy.local.program import Program, Stage, Task, until_ready
@@ -35,6 +35,10 @@ class Pauses:
     first: float = 0.5
     longest: float = 15.0
     forgiven_after: float = 30.0
+    # Seconds between two questions whether a program does its work.
+    ask_every: float = 10.0
+    # Seconds without any after which a server, the disk of whose data has room, is started again.
+    idle: float = 60.0
 
     def next(self, last: float | None, lasted: float) -> float:
         if last is None or lasted > self.forgiven_after:
@@ -100,22 +104,33 @@ class Keeper:
         child = await Child.start(self.program.command, self._home)
         self._show(pid=child.pid, ready=False)
         log.info("%s started, process %d", self.program.name, child.pid)
-        ended, announced = asyncio.create_task(child.wait()), asyncio.create_task(self._announce())
+        ended, asked = asyncio.create_task(child.wait()), asyncio.create_task(self._ask())
         try:
-            await asyncio.wait({ended, announced}, return_when=asyncio.FIRST_COMPLETED)
-            if announced.done():
-                announced.result()
-            return complaint(child.said(), await ended)
+            await asyncio.wait({ended, asked}, return_when=asyncio.FIRST_COMPLETED)
+            return complaint(child.said(), ended.result()) if ended.done() else asked.result()
         finally:  # also when cancelled: this is how `stop` ends the program
-            announced.cancel()
+            asked.cancel()
             await child.stop()
             ended.cancel()
 
-    async def _announce(self) -> None:
+    async def _ask(self) -> str:
+        """Ask whether the program does its work, and show it, for as long as it lives. Why it can't go on as it is."""
         await until_ready(self.program)
         self._served.set()
         self._show(ready=True)
         log.info("%s is ready", self.program.name)
+        worked_at = time.monotonic()
+        while True:
+            await asyncio.sleep(self._pauses.ask_every)
+            reason = await _reason(self.program)
+            if (reason is None) != self._kept.ready:
+                self._show(ready=reason is None)
+                log.warning("%s %s", self.program.name, reason or "does its work again")
+            # One whose disk is full can do nothing about it, and a new one could not either.
+            if reason is None or self.program.data is None or not self.program.has_room:
+                worked_at = time.monotonic()
+            elif (idle := time.monotonic() - worked_at) > self._pauses.idle:
+                return f"it has done no work for {idle:.0f} s: {reason}"
 
     def _give_up_where_hopeless(self, reason: str) -> None:
         if not self._served.is_set() and self._kept.restarts >= TRIES:
@@ -180,6 +195,15 @@ class Supervisor:
         for stage in reversed(self._stages):
             await _together(self._keepers[each.name].stop() for each in stage if isinstance(each, Program))
         log.info("everything has ended")
+
+
+async def _reason(program: Program) -> str | None:
+    """Why `program` does not do its work; None where it does."""
+    try:
+        await program.ready()
+    except (NotReady, Refused) as reason:
+        return str(reason)
+    return None
 
 
 async def _together(work: Iterable[Coroutine[Any, Any, None]]) -> None:

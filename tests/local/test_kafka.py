@@ -24,6 +24,6 @@ async def test_a_folder_with_letters_of_other_languages_is_written_as_java_reads
     home.claim()
     (home.kafka / "data").mkdir(parents=True)
     (home.kafka / "data" / "meta.properties").touch()
-    await prepare(home, 9092, 9093, run=())
+    await prepare(home, 9092, 9093, run=(), unpacked=tmp_path / "unpacked")
     lines = (home.kafka / "server.properties").read_text(encoding="ascii").splitlines()
     assert f"log.dirs={tmp_path}/\\u00d6zg\\u00fcr/kafka/data" in lines

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.local import program
 from deploy.local.control import clear
 from deploy.local.errors import NotReady, Refused
 from deploy.local.home import Home
@@ -21,7 +22,7 @@ from deploy.local.report import Board, Report, read
 from deploy.local.supervisor import Pauses, Supervisor
 from tests.waiting import in_time, until
 
-QUICK = Pauses(first=0.01, longest=0.02)
+QUICK = Pauses(first=0.01, longest=0.02, ask_every=0.02, idle=0.2)
 
 # Writes down that it began, serves after a moment, writes down that it was asked to end.
 SCRIPT = """
@@ -51,8 +52,12 @@ class Bench:
         self.diary = folder / "diary"
         self.diary.touch()
 
-    def program(self, name: str, script: str = SCRIPT, patience: float = 5.0) -> Program:
-        served = self.home.path / f"{name}.served"
+    def served(self, name: str) -> Path:
+        """The file that says whether the program `name` does its work."""
+        return self.home.path / f"{name}.served"
+
+    def program(self, name: str, script: str = SCRIPT, patience: float = 5.0, data: Path | None = None) -> Program:
+        served = self.served(name)
 
         async def ready() -> None:
             if not served.exists():
@@ -62,7 +67,7 @@ class Bench:
             served.unlink(missing_ok=True)
 
         argv = (sys.executable, "-S", "-c", script, name, str(self.diary), str(served))
-        return Program(name, Command(name, argv, patience=patience), 1, ready, prepare)
+        return Program(name, Command(name, argv, patience=patience), 1, ready, prepare, data)
 
     def task(self, name: str) -> Task:
         async def run() -> None:
@@ -127,6 +132,40 @@ async def test_a_program_that_is_killed_is_started_again_and_the_others_stay(ben
         after = bench.report.programs
         assert after["service"].pid not in (None, before["service"].pid)
         assert after["server"] == before["server"]
+
+
+async def test_a_program_that_does_no_work_for_a_while_is_shown_as_such_and_let_alone(bench: Bench) -> None:
+    async with bench.supervised([bench.program("service")]):
+        before = bench.report.programs["service"]
+        bench.served("service").unlink()
+        await until(lambda: not bench.report.programs["service"].ready)
+        assert bench.report.unready == ["service"]
+        await asyncio.sleep(3 * QUICK.idle)
+        bench.served("service").touch()
+        await until(lambda: bench.report.programs["service"].ready)
+        assert bench.report.programs["service"] == before
+
+
+async def test_a_server_that_does_no_work_though_its_disk_has_room_is_started_again(bench: Bench) -> None:
+    async with bench.supervised([bench.program("server", data=bench.home.path)]):
+        before = bench.report.programs["server"]
+        bench.served("server").unlink()
+        await until(lambda: bench.report.programs["server"].restarts == 1)
+        await until(lambda: bench.report.programs["server"].ready)
+        assert bench.report.programs["server"].pid not in (None, before.pid)
+
+
+async def test_a_server_whose_disk_is_full_is_not_started_again_for_that(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with bench.supervised([bench.program("server", data=bench.home.path)]):
+        monkeypatch.setattr(program, "ROOM", 2**62)
+        bench.served("server").unlink()
+        await until(lambda: not bench.report.programs["server"].ready)
+        await asyncio.sleep(3 * QUICK.idle)
+        assert bench.report.programs["server"].restarts == 0
+        monkeypatch.undo()
+        await until(lambda: bench.report.programs["server"].restarts == 1)
 
 
 async def test_a_program_that_ends_again_and_again_before_it_serves_ends_the_start_with_the_reason(
