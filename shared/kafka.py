@@ -295,7 +295,8 @@ class Log:
         or may not be in the log: whoever retries must keep the event ids.
         """
         appended = self.put(records)
-        await asyncio.wait([appended.future])
+        if not appended.future.done():
+            await asyncio.wait([appended.future])
         return appended.positions()
 
     def put(self, records: Sequence[Record]) -> Appended:

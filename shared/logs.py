@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import sys
+import time
+from collections.abc import Callable
 
 import structlog
 
@@ -38,9 +40,39 @@ def configure(service: str, level: str) -> None:
             ],
         )
     )
+    handler.addFilter(Seldom("aiokafka"))
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     for chatty in ("uvicorn.access", "aiokafka", "sqlalchemy.engine"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+REMEMBERED = 1_000
+"""Different texts, should a library ever fill in values before it logs."""
+
+
+class Seldom(logging.Filter):
+    """Lets pass of each thing that `library` has to say one line in ten seconds.
+
+    aiokafka tells of every try to reach a broker: a hundred lines a second and process, for as long as Kafka is away.
+    """
+
+    def __init__(self, library: str, *, seconds: float = 10.0, now: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(library)
+        self.seconds = seconds
+        self.now = now
+        self.said: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record passes. What it says is told by its text before anything is filled in: a closed set."""
+        if not super().filter(record):
+            return True  # of somebody else
+        text, now = str(record.msg), self.now()
+        if now - self.said.get(text, -self.seconds) < self.seconds:
+            return False
+        if len(self.said) >= REMEMBERED:
+            self.said.clear()
+        self.said[text] = now
+        return True
 
 
 def pseudonym(value: str) -> str:
