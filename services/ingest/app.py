@@ -48,6 +48,8 @@ DESCRIPTION = (
     "when the log has it: one that can be used as a touchpoint, any other as rejected, with the reasons."
 )
 
+NEEDED = topics.given_by(SERVICE)
+
 TELL_EVERY = 0.5
 """Seconds between two looks for keys that the other services do not know yet."""
 
@@ -83,7 +85,7 @@ def build(settings: Settings, clock: Clock = system_clock) -> FastAPI:
 async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock) -> AsyncIterator[None]:
     """Everything that the service is made of, while the block lasts."""
     async with Kafka.open(settings.kafka, health) as kafka, Database.open(settings.database) as database:
-        await kafka.require(topics.given_by(SERVICE))
+        await kafka.require(NEEDED)
         touchpoints = kafka.log(topics.TOUCHPOINTS)
 
         registry = Registry(settings, database, health, clock)

@@ -43,6 +43,8 @@ log = structlog.get_logger(__name__)
 
 DESCRIPTION = "What to offer this person, here, now, and whether to say anything at all. It learns from every answer."
 
+NEEDED = (topics.TOUCHPOINTS, topics.PROFILES, topics.KEYS, *topics.given_by(SERVICE))
+
 LARGEST_BODY = 100_000
 """Bytes."""
 
@@ -87,7 +89,7 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
         Database.open(settings.database) as database,
         Database.open(settings.database) as reads,
     ):
-        await kafka.require((topics.TOUCHPOINTS, topics.PROFILES, topics.KEYS, *topics.given_by(SERVICE)))
+        await kafka.require(NEEDED)
         app.state.keyring = keyring = Keyring(settings.secret_key, clock, SERVICE)
         keys = KeyReader(
             service=SERVICE,

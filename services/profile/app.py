@@ -51,6 +51,8 @@ from shared.tasks import Loop
 
 DESCRIPTION = "The unified view of each customer: who they are, what happened, which segments and stage they are in."
 
+NEEDED = (topics.TOUCHPOINTS, topics.SCORES, topics.KEYS, *topics.given_by(SERVICE))
+
 
 def build(settings: Settings, clock: Clock = system_clock) -> FastAPI:
     """The service, to be served."""
@@ -83,7 +85,7 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
         Database.open(settings.database) as database,
         Lookups.open(settings.database) as lookups,
     ):
-        await kafka.require((topics.TOUCHPOINTS, topics.SCORES, topics.KEYS, *topics.given_by(SERVICE)))
+        await kafka.require(NEEDED)
         made = _Made(settings, kafka=kafka, database=database, lookups=lookups, health=health, clock=clock)
         app.state.keyring = made.keyring
         app.state.desk = made.desk()

@@ -1,0 +1,1 @@
+"""What each service may do in a Kafka that asks who one is."""
