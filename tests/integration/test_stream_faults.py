@@ -6,21 +6,30 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from aiokafka.conn import AIOKafkaConnection, create_conn
+from pydantic import SecretStr
 from sqlalchemy import text
 
 from deploy.local.servers import Server
 from shared import topics
 from shared.clock import system_clock
+from shared.db import Database
 from shared.errors import LogUnavailable
 from shared.kafka import admin
+from shared.settings import DatabaseSettings
 from tests.builders import message_id, touchpoint
 from tests.integration.counting import POISON, QUICK, Counting, counting, oracle, running
+from tests.integration.proxy import Proxy, Way
 from tests.servers import Servers, started_servers
 from tests.waiting import until
 
 pytestmark = pytest.mark.servers
+
+CUT = 15.0
+"""Seconds: more than the consumer waits for an answer."""
 
 IMPATIENT = replace(QUICK, stuck=4.0)
 """A consumer that takes four idle seconds, with records waiting and the servers well, for being stuck."""
@@ -124,6 +133,53 @@ async def test_a_server_that_hangs_for_a_while(servers: Servers, service: Counti
             await _counts_on(service)
         await until(service.applied)
     await _exactly_once(service, accepted)
+
+
+@pytest.mark.parametrize("way", ["requests", "answers"])
+async def test_the_network_to_kafka_is_cut_one_way(
+    servers: Servers, service: Counting, way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with _proxy(servers.kafka).running() as proxy:
+
+        async def through_the_proxy(host: str, _: int, **rest: Any) -> AIOKafkaConnection:
+            return await create_conn(host, proxy.port, **rest)
+
+        monkeypatch.setattr("aiokafka.client.create_conn", through_the_proxy)
+        async with running(service.stream()):
+            async with clients(service) as accepted:
+                await _counts_on(service)
+                proxy.cut(way)
+                await asyncio.sleep(CUT)
+                proxy.mend()
+                await _counts_on(service)
+            await until(service.applied)
+        await _exactly_once(service, accepted)
+
+
+@pytest.mark.parametrize("way", ["requests", "answers"])
+async def test_the_network_to_postgresql_is_cut_one_way(servers: Servers, service: Counting, way: Way) -> None:
+    """Where the answers are lost, among them is that of a commit: it may have been done or not."""
+    async with _proxy(servers.postgres).running() as proxy:
+        address = servers.local.url.replace(servers.postgres.address, f"{proxy.host}:{proxy.port}")
+        where = DatabaseSettings(url=SecretStr(address), db_schema=service.name)
+        async with (
+            Database.open(where, longest=2) as database,
+            running(replace(service, database=database).stream()),
+        ):
+            async with clients(service) as accepted:
+                for _ in range(3):
+                    await _counts_on(service)
+                    proxy.cut(way)
+                    await asyncio.sleep(CUT / 3)
+                    proxy.mend()
+                await _counts_on(service)
+            await until(service.applied)
+    await _exactly_once(service, accepted)
+
+
+def _proxy(server: Server) -> Proxy:
+    host, _, port = server.address.partition(":")
+    return Proxy(host, int(port))
 
 
 async def test_a_database_that_refuses_us_is_no_fault_of_the_records(service: Counting) -> None:
