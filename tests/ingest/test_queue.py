@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,11 +19,12 @@ from shared.clock import rfc3339, system_clock
 from shared.db import Database
 from shared.events import Reason, Refusal, Rejected
 from shared.health import Health
+from shared.stream import Stream
 from tests.builders import batch
 from tests.ingest.door import SECRET_KEY, Door, Place, opened, prepared
 from tests.ingest.rejects import ask, bad, column, given, refusal, refused, rejection, replay, waiting
 from tests.servers import Servers
-from tests.waiting import until
+from tests.waiting import in_time, until
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +154,29 @@ async def test_a_reader_that_fails_is_replaced_and_the_door_stays_open(door: Doo
             await work.execute(text("ALTER TABLE stream_offset RENAME COLUMN lost TO next_offset"))
     assert sorted(column(await waiting(door, name, 3), "message_id")) == sorted(column(calls, "messageId"))
     await working(door, 1.0)
+
+
+async def test_a_reader_that_was_cancelled_or_hangs_is_replaced_too(
+    door: Door, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hanging = asyncio.Event()
+
+    async def hangs(*_: object) -> bool:
+        hanging.set()
+        await asyncio.Event().wait()
+        return True
+
+    with monkeypatch.context() as broken:
+        broken.setattr("shared.health.PULSE", 1.0)
+        broken.setattr(Stream, "_turn", hangs)
+        for task in asyncio.all_tasks():
+            if task.get_name() == "reader of rejected events":
+                task.cancel()
+        await in_time(hanging.wait())  # the one that took its place
+    await refused(door, name, bad(name))
+    await waiting(door, name, 1)
+    assert (await door.client.get("/healthz")).status_code == 200
+    assert not hasattr(door.app.state, "failed")
 
 
 async def test_while_postgresql_is_away_clients_are_served_and_nothing_is_missing_after(
