@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+
+LAST = datetime.max.replace(tzinfo=UTC)
+"""The last moment of our calendar."""
 
 Clock = Callable[[], datetime]
 """Gives the present, in UTC, to the millisecond."""
@@ -19,7 +22,18 @@ def milliseconds(at: datetime) -> datetime:
     return at.replace(microsecond=at.microsecond // 1000 * 1000)
 
 
+def later(at: datetime, by: timedelta) -> datetime:
+    """`at` and `by` after it; the last moment of our calendar where that is past its end."""
+    try:
+        return at + by
+    except OverflowError:
+        return LAST
+
+
+_WRITTEN = len("2026-03-01T10:00:00.000")
+
+
 def rfc3339(at: datetime) -> str:
-    """`at` as every answer shows it: `2026-03-01T10:00:00.000Z`. `at` must know its time zone."""
-    utc = at if at.tzinfo is UTC else at.astimezone(UTC)
-    return utc.isoformat(timespec="milliseconds")[:-6] + "Z"
+    """`at` as every answer shows it: `2026-03-01T10:00:00.000Z`. Without a zone it is UTC: see `db.aware`."""
+    utc = at if at.tzinfo is UTC or at.tzinfo is None else at.astimezone(UTC)
+    return utc.isoformat(timespec="milliseconds")[:_WRITTEN] + "Z"

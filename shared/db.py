@@ -95,11 +95,14 @@ class Database:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-def aware(at: datetime) -> datetime:
+M = TypeVar("M", datetime, datetime | None)
+
+
+def aware(at: M) -> M:
     """A moment from a row, as it was stored. The first one of our calendar, which is what a client writes that leaves
     its time empty, stands there as -infinity and comes back without its zone.
     """
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
+    return at if at is None or at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def sqlstate(error: BaseException) -> str | None:

@@ -97,6 +97,43 @@ async def looks_at_the_key_first(
             assert (answer.status_code, read) == (status, 0), (key, broken, answer.text)
 
 
+async def takes_any_address(client: httpx.AsyncClient, asked: Asked, key: str, **names: str) -> None:
+    """Whatever stands in the address where text may stand, even what no database takes, is never answered with 5xx.
+
+    `names` as in `looks_at_the_key_first`.
+    """
+    method, path = asked
+    headers = {"authorization": f"Bearer {key}"}
+    for broken in (*BROKEN, "user_id:%00", "user_id:%ED%A0%80", "%F0%9F", "%FF"):
+        values = dict.fromkeys(re.findall(r"\{(\w+)", path), broken)
+        for address in (
+            address_of(path, **{**values, **names}),
+            address_of(path, person="user_id:x", identifier="user_id:x", **names) + _query(broken),
+        ):
+            answer = await client.request(method, address, headers=headers, json={}, auth=None)
+            assert answer.status_code < 500, (address, answer.text)
+
+
+ASKED_FOR = (
+    "cursor",
+    "name",
+    "channel",
+    "model",
+    "source",
+    "event",
+    "type",
+    "reason",
+    "message_id",
+    "after",
+    "placement",
+)
+"""Text that lists and reports are asked for by."""
+
+
+def _query(text: str) -> str:
+    return "?" + "&".join(f"{name}={text}" for name in ASKED_FOR)
+
+
 async def lets_in_who_may(
     client: httpx.AsyncClient, asked: Asked, keys: Keys, special: Mapping[Asked, Scope] | None = None
 ) -> None:
@@ -114,6 +151,7 @@ async def lets_in_who_may(
 
     shut_out = [key for scope, key in keys.by_scope.items() if scope not in OPENED_BY[needed]]
     await looks_at_the_key_first(client, asked, {None: 401, "wrong": 403, **dict.fromkeys(shut_out, 403)})
+    await takes_any_address(client, asked, keys.by_scope["admin"])
     assert (await answered(None)).status_code == 401
     assert (await answered("wrong")).status_code == 403
     assert (await answered(keys.revoked)).status_code == 403

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from shared.clock import system_clock
+from tests.builders import touchpoint
 from tests.personalize.desk import SECRET, Desk, make_topics, open_desk, settings, user_token, view
 from tests.servers import Installation, Servers
 from tests.waiting import until
@@ -112,6 +113,32 @@ async def test_a_bad_question_is_refused_by_the_name_of_its_field(
     answer = await desk.send("POST", "/v1/decide", {"profile": "user_id:u", "placement": "shelf", **body})
     assert (answer.status_code, answer.json()["code"]) == (status, "invalid_request")
     assert [detail["path"] for detail in answer.json()["details"]] == [path]
+
+
+async def test_feedback_whose_time_a_client_left_empty_is_feedback_like_any_other(desk: Desk) -> None:
+    """In Go that is the first moment of the year 1; PostgreSQL's driver has its own idea of it."""
+    await desk.put_offer("zero")
+    decision, now = await desk.decide("anonymous_id:zero"), desk.clock()
+    said: dict[str, Any] = {"decision_id": decision["decision_id"], "offer_id": "zero"}
+    told: dict[str, Any] = {"anonymous": "zero", "properties": said, "received_at": now}
+    empty = datetime.min.replace(tzinfo=UTC)
+    await desk.tell(
+        touchpoint("Offer Shown", at=empty, **told),
+        touchpoint("Offer Clicked", at=empty, **told),
+        touchpoint("Offer Shown", at=now, id="zero-again", **told),
+        touchpoint("Offer Accepted", at=now, **told),
+    )
+
+    async def outcome() -> Any:
+        [found] = [each for each in (await desk.record(decision))["outcomes"] if each["offer_id"] == "zero"]
+        return found if found["accepted_at"] else None
+
+    found = await until(outcome)
+    assert found["shown_at"].startswith("0001-01-01T00:00:00")
+    assert found["clicked_at"] == found["shown_at"]
+    await desk.decide("anonymous_id:zero")  # what was seen of them is read, and compared with now
+    rest = (await desk.candidates("anonymous_id:zero"))["zero"]
+    assert rest["gate"] is not None
 
 
 async def test_text_that_is_no_text_is_refused(desk: Desk) -> None:

@@ -26,7 +26,7 @@ import msgspec
 from services.personalize.domain.channels import OUTBOUND
 from services.personalize.domain.customers import Past, Reliance
 from services.personalize.domain.offers import Cap, Offer, Shelf
-from shared.clock import rfc3339
+from shared.clock import later, rfc3339
 from shared.consent import holding
 from shared.events import Consent, Gate
 
@@ -152,9 +152,9 @@ def _place(word: Consent) -> tuple[str, str]:
 
 
 def _resting(what: str, at: datetime | None, rest: timedelta, now: datetime) -> str | None:
-    if at is None or now >= at + rest:
+    if at is None or now >= (until := later(at, rest)):
         return None
-    return f"{what} at {rfc3339(at)}, so it rests until {rfc3339(at + rest)}"
+    return f"{what} at {rfc3339(at)}, so it rests until {rfc3339(until)}"
 
 
 def _capped(cap: Cap, past: Past, now: datetime) -> str | None:

@@ -15,6 +15,7 @@ import msgspec
 
 from services.personalize.domain.channels import OUTBOUND
 from services.personalize.domain.evidence import NOTHING, Counts
+from shared.clock import later
 from shared.events import Choice, Touchpoint
 
 Step = Literal["shown", "clicked", "accepted", "dismissed"]
@@ -148,8 +149,10 @@ def lesson(outcome: Outcome, windows: Windows, now: datetime) -> Counts:
     if subject is None or times.shown is None:
         return NOTHING
     clicked, accepted, dismissed = times.clicked is not None, times.accepted is not None, times.dismissed is not None
-    settled = clicked or dismissed or now >= times.shown + windows.of_click(subject.channel)
-    considered = times.clicked is not None and (accepted or dismissed or now >= times.clicked + windows.acceptance)
+    settled = clicked or dismissed or now >= later(times.shown, windows.of_click(subject.channel))
+    considered = times.clicked is not None and (
+        accepted or dismissed or now >= later(times.clicked, windows.acceptance)
+    )
     return Counts(int(settled), int(clicked), int(considered), int(accepted))
 
 
@@ -160,7 +163,7 @@ def due(outcome: Outcome, windows: Windows, now: datetime) -> datetime | None:
         return None
     taught = lesson(outcome, windows, now)
     if not taught.shown:
-        return times.shown + windows.of_click(subject.channel)
+        return later(times.shown, windows.of_click(subject.channel))
     if times.clicked is not None and not taught.considered:
-        return times.clicked + windows.acceptance
+        return later(times.clicked, windows.acceptance)
     return None

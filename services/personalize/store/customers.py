@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from services.personalize.domain.customers import Exposure
 from services.personalize.store.reading import Reader
-from shared.db import Work
+from shared.db import Work, aware
 from shared.events import View
 from shared.identifiers import Identifier
 
@@ -108,4 +108,5 @@ async def find(reader: Reader, person: Identifier, since: datetime) -> Found:
     view, *columns = await reader.fetchrow(FIND, person.kind, person.value, since, EXPOSURES)
     if columns[0] is None:
         return Found(view, ())
-    return Found(view, tuple(Exposure(*exposure) for exposure in zip(*columns, strict=True)))
+    exposures = zip(*columns, strict=True)
+    return Found(view, tuple(Exposure(offer_id, *map(aware, steps)) for offer_id, *steps in exposures))

@@ -12,7 +12,7 @@ from sqlalchemy import Row, text
 from services.personalize.domain.evidence import Counts
 from services.personalize.domain.outcomes import Outcome, Subject, Times
 from services.personalize.store.evidence import array
-from shared.db import Work
+from shared.db import Work, aware
 from shared.identifiers import Identifier
 
 
@@ -162,11 +162,11 @@ def _taught(rows: Iterable[Row[Any]]) -> dict[Key, Taught]:
     return {
         Key(row.decision_id, row.offer_id): Taught(
             Outcome(
-                Times(row.shown_at, row.clicked_at, row.accepted_at, row.dismissed_at),
+                Times(*map(aware, (row.shown_at, row.clicked_at, row.accepted_at, row.dismissed_at))),
                 None if row.placement is None else _subject(row),
             ),
             Counts(row.shown, row.clicked, row.considered, row.accepted),
-            row.due_at,
+            aware(row.due_at),
         )
         for row in rows
     }

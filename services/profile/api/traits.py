@@ -17,6 +17,7 @@ from services.profile.service.traits import Words
 from services.profile.store.timeline import Place
 from shared.auth import SHOWS_PEOPLE
 from shared.clock import rfc3339
+from shared.db import aware
 from shared.http import Json, refusals
 from shared.paging import DEFAULT_LIMIT, TEXT, AnyText, AwareMoment, Cursor, Limit, cursor, place
 
@@ -90,7 +91,7 @@ def _word(row: Row[Any], winner: Winner | None) -> dict[str, Any]:
         "touchpoint_id": row.touchpoint_id,
         "trust": row.trust,
         "channel": row.channel,
-        "wins": winner is not None and winner.word.place == (row.at, row.touchpoint_id, row.source),
+        "wins": winner is not None and winner.word.place == (aware(row.at), row.touchpoint_id, row.source),
     }
 
 

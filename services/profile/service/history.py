@@ -14,7 +14,7 @@ from sqlalchemy import Row
 from services.profile.domain.periods import month_of, start_of
 from services.profile.store import timeline
 from services.profile.store.timeline import Asked, Place
-from shared.db import Work
+from shared.db import Work, aware
 
 NOW = Place(datetime.max.replace(tzinfo=UTC), "", "")
 """Where every timeline ends: it is read from here backwards."""
@@ -74,4 +74,4 @@ def _last(before: Place) -> int:
 
 
 def _place(row: Row[Any]) -> Place:
-    return Place(row.at, row.touchpoint_id, row.source)
+    return Place(aware(row.at), row.touchpoint_id, row.source)
