@@ -79,6 +79,16 @@ def keeps_its_word(
     """
     excluded: list[Any] = [CHECKS.get_one(name) for name in (*SAYS_TOO_LITTLE, *OURS, *without)]
 
+    @settings(max_examples=max(3, examples // 3), deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @given(case=operation.as_strategy(generation_mode=GenerationMode.POSITIVE), text=st.sampled_from(UNWRITABLE))
+    def is_answered(case: Case[Any], text: str) -> None:
+        case.body = _spoiled(case.body, text)
+        answer = case.call(base_url=address, session=session)
+        assert answer.status_code < 500 or answer.json()["code"] == NOT_YET, (case.body, answer.text)
+
+    if operation.body:
+        is_answered()
+
     @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(case=_cases(operation, known or {}))
     def answers(case: Case[Any]) -> None:
@@ -87,6 +97,22 @@ def keeps_its_word(
         assert answer.status_code != 401 or not opened  # else nothing was tested
 
     answers()
+
+
+UNWRITABLE = ("\0", "a\0b", "\ud800", "user_id:\ud83d", "\udfff\ud800")
+"""What JSON may hold, and PostgreSQL or UTF-8 may not."""
+
+
+def _spoiled(body: Any, text: str) -> Any:
+    """`body` with `text` in place of each text, and as one more name of each object."""
+    match body:
+        case str():
+            return text
+        case list():
+            return [_spoiled(each, text) for each in body]
+        case dict():
+            return {**{name: _spoiled(each, text) for name, each in body.items()}, text: text}
+    return body
 
 
 def _cases(operation: Operation, known: Mapping[str, str]) -> st.SearchStrategy[Case[Any]]:
