@@ -159,7 +159,9 @@ async def ready(port: int) -> None:
         async with asyncio.timeout(PATIENCE):
             await _make_topic(address)
             await _read_back(address, [await _written(address, codec) for codec in CODECS])
-    except (OSError, TimeoutError, KafkaError) as error:
+    except TimeoutError as error:
+        raise NotReady(f"it takes more than {PATIENCE:.0f} s to write a record and read it back") from error
+    except (OSError, KafkaError) as error:
         raise NotReady(f"{type(error).__name__}: {error}") from error
 
 

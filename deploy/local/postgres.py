@@ -194,5 +194,7 @@ async def ready(port: int, password: str, database: str = "postgres") -> None:
         raise Refused(
             "The database has another password than keys.json: put the file back, or type make reset."
         ) from error
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except TimeoutError as error:
+        raise NotReady(f"it takes more than {PATIENCE:.0f} s to commit what is written") from error
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise NotReady(f"{type(error).__name__}: {error}") from error

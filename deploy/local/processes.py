@@ -83,6 +83,13 @@ class Child:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether somebody has stopped it by a signal, and means to let it go on."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return bool(psutil.Process(self.pid).status() == psutil.STATUS_STOPPED)
+        return False
+
     async def wait(self) -> int:
         """The exit code, once it has ended; negative where a signal ended it."""
         return await self._process.wait()

@@ -104,7 +104,7 @@ class Keeper:
         child = await Child.start(self.program.command, self._home)
         self._show(pid=child.pid, ready=False)
         log.info("%s started, process %d", self.program.name, child.pid)
-        ended, asked = asyncio.create_task(child.wait()), asyncio.create_task(self._ask())
+        ended, asked = asyncio.create_task(child.wait()), asyncio.create_task(self._ask(child))
         try:
             await asyncio.wait({ended, asked}, return_when=asyncio.FIRST_COMPLETED)
             return complaint(child.said(), ended.result()) if ended.done() else asked.result()
@@ -113,7 +113,7 @@ class Keeper:
             await child.stop()
             ended.cancel()
 
-    async def _ask(self) -> str:
+    async def _ask(self, child: Child) -> str:
         """Ask whether the program does its work, and show it, for as long as it lives. Why it can't go on as it is."""
         await until_ready(self.program)
         self._served.set()
@@ -126,8 +126,9 @@ class Keeper:
             if (reason is None) != self._kept.ready:
                 self._show(ready=reason is None)
                 log.warning("%s %s", self.program.name, reason or "does its work again")
-            # One whose disk is full can do nothing about it, and a new one could not either.
-            if reason is None or self.program.data is None or not self.program.has_room:
+            # A server whose disk is full can do nothing about it, and a new one could not either.
+            excused = self.program.data is None or child.is_paused or not self.program.has_room
+            if reason is None or excused:
                 worked_at = time.monotonic()
             elif (idle := time.monotonic() - worked_at) > self._pauses.idle:
                 return f"it has done no work for {idle:.0f} s: {reason}"

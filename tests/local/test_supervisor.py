@@ -168,6 +168,18 @@ async def test_a_server_whose_disk_is_full_is_not_started_again_for_that(
         await until(lambda: bench.report.programs["server"].restarts == 1)
 
 
+async def test_a_server_that_somebody_has_paused_is_let_alone_until_it_goes_on(bench: Bench) -> None:
+    async with bench.supervised([bench.program("server", data=bench.home.path)]):
+        before = bench.report.programs["server"]
+        os.kill(before.pid or 0, signal.SIGSTOP)
+        bench.served("server").unlink()
+        await until(lambda: not bench.report.programs["server"].ready)
+        await asyncio.sleep(3 * QUICK.idle)
+        assert bench.report.programs["server"].pid == before.pid
+        os.kill(before.pid or 0, signal.SIGCONT)
+        await until(lambda: bench.report.programs["server"].restarts == 1)
+
+
 async def test_a_program_that_ends_again_and_again_before_it_serves_ends_the_start_with_the_reason(
     bench: Bench,
 ) -> None:
