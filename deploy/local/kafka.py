@@ -19,7 +19,6 @@ from typing import TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError
 
 from deploy.local import scratch
 from deploy.local.environment import of_servers
@@ -29,6 +28,7 @@ from deploy.local.jars import KAFKA
 from deploy.local.processes import Command, run_once
 from deploy.local.program import Program
 from deploy.local.settings import LOOPBACK
+from shared.tasks import library_call
 
 JVM = (
     "-Xms128m",
@@ -152,17 +152,23 @@ def cluster_id(seed: uuid.UUID) -> str:
 
 async def ready(port: int) -> None:
     """Return once the broker does its work. Raises NotReady while it does not."""
-    address = f"{LOOPBACK}:{port}"
     try:
-        _, closing = await asyncio.wait_for(asyncio.open_connection(LOOPBACK, port), PATIENCE)
-        closing.close()
-        async with asyncio.timeout(PATIENCE):
-            await _make_topic(address)
-            await _read_back(address, [await _written(address, codec) for codec in CODECS])
+        await library_call(_work(port), within=PATIENCE)
+    except NotReady:
+        raise
     except TimeoutError as error:
         raise NotReady(f"it takes more than {PATIENCE:.0f} s to write a record and read it back") from error
-    except (OSError, KafkaError) as error:
+    except Exception as error:  # aiokafka's own surprises too: whoever asks goes on asking
         raise NotReady(f"{type(error).__name__}: {error}") from error
+
+
+async def _work(port: int) -> None:
+    """Write a record in each codec, and read it back."""
+    _, closing = await asyncio.open_connection(LOOPBACK, port)  # at once where nobody listens: no client need be made
+    closing.close()
+    address = f"{LOOPBACK}:{port}"
+    await _make_topic(address)
+    await _read_back(address, [await _written(address, codec) for codec in CODECS])
 
 
 async def _make_topic(address: str) -> None:

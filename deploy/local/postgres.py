@@ -6,7 +6,6 @@ runs in a guise (`Guise`).
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import importlib.util
 import os
@@ -26,6 +25,7 @@ from deploy.local.keys import ADMIN, url
 from deploy.local.processes import Command, run_once
 from deploy.local.program import Program
 from deploy.local.settings import LOOPBACK
+from shared.tasks import library_call
 
 MAJOR = "18"
 
@@ -184,12 +184,7 @@ async def ready(port: int, password: str, database: str = "postgres") -> None:
     Raises Refused where our password is not the database's.
     """
     try:
-        async with asyncio.timeout(PATIENCE):
-            connection = await asyncpg.connect(url(port, password, database=database))
-            try:
-                await connection.execute(WORK)  # several statements at once are one transaction
-            finally:
-                connection.terminate()
+        await library_call(_work(url(port, password, database=database)), within=PATIENCE)
     except asyncpg.InvalidPasswordError as error:
         raise Refused(
             "The database has another password than keys.json: put the file back, or type make reset."
@@ -198,3 +193,12 @@ async def ready(port: int, password: str, database: str = "postgres") -> None:
         raise NotReady(f"it takes more than {PATIENCE:.0f} s to commit what is written") from error
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise NotReady(f"{type(error).__name__}: {error}") from error
+
+
+async def _work(address: str) -> None:
+    """Commit a transaction that writes."""
+    connection = await asyncpg.connect(address)
+    try:
+        await connection.execute(WORK)  # several statements at once are one transaction
+    finally:
+        connection.terminate()
