@@ -91,6 +91,11 @@ DEAD_LETTERS = Counter(
     "Records that could not be processed, put aside with their reason. Any is worth a look.",
     ["consumer", "topic"],
 )
+DEAD_LETTERS_WAITING = Gauge(
+    "temas_dead_letters_waiting",
+    "Dead letters that nobody has replayed or discarded, by the topic of the record; see GET /v1/dead-letters.",
+    ["consumer", "topic"],
+)
 FENCED = Counter(
     "temas_stream_fenced_total",
     "Batches given up because another process had applied the partition further: a zombie was harmless.",

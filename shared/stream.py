@@ -195,7 +195,7 @@ class Stream:
             try:
                 await self._begin()
             except Exception as error:
-                if not _transient(error):
+                if not is_transient(error):
                     raise
                 self.progress.expected.clear()
                 pause = await self._back_off(error, pause)
@@ -243,7 +243,7 @@ class Stream:
             except (Fenced, NoOffsetForPartitionError):  # the latter: assigned, and read before we could seek
                 self.progress.expected.clear()
             except Exception as error:
-                if not _transient(error):
+                if not is_transient(error):
                     raise
                 self.progress.expected.clear()
                 pause = await self._back_off(error, pause)
@@ -329,7 +329,7 @@ class Stream:
         try:
             events, fresh = await self._commit(batch)
         except Exception as error:
-            if _transient(error) or isinstance(error, Fenced):
+            if is_transient(error) or isinstance(error, Fenced):
                 raise
             if sum(len(each.records) for each in batch) == 1:
                 await self._put_aside(batch[0], error)
@@ -368,12 +368,28 @@ class Stream:
         self.after_commit()
 
     def _events(self, topic: str, records: Sequence[ConsumerRecord]) -> list[CloudEvent]:
+        # A record without a value says that its key is gone: the handler of an erasure's signal does the erasing.
+        return self._decoded(topic, [record.value for record in records if record.value is not None])
+
+    def _decoded(self, topic: str, values: Iterable[bytes]) -> list[CloudEvent]:
         decode = self.decoders[topic].decode
         try:
-            # A record without a value says that its key is gone: the handler of an erasure's signal does the erasing.
-            return [decode(record.value) for record in records if record.value is not None]
+            return [decode(value) for value in values]
         except msgspec.DecodeError as error:
             raise Unreadable(str(error)) from error
+
+    async def apply_again(self, topic: str, value: bytes, work: Work) -> bool:
+        """Apply a record that was put aside, inside `work`. Gives False where its event was applied before.
+
+        However old it is: whoever orders this has decided that it was not. Raises Unreadable, KeyError where nothing
+        here reads `topic`, and what the handler raises.
+        """
+        route = self.routes[topic]
+        events = self._decoded(topic, [value])
+        fresh = await self._new(work, events) if route.once else events
+        if fresh:
+            await route.handler(fresh, work)
+        return bool(fresh)
 
     async def _fence(self, work: Work, batch: Sequence[Slice]) -> None:
         topic = batch[0].partition.topic
@@ -383,11 +399,15 @@ class Stream:
             raise Fenced(f"{topic}: a partition is no longer where it was believed to be ({steps})")
 
     async def _unseen(self, work: Work, events: Sequence[CloudEvent]) -> list[CloudEvent]:
-        named: dict[bytes, CloudEvent] = {}
         oldest = self.clock() - self.limits.remembered
         for event in events:
             if isinstance(event, Touchpoint) and event.data.received_at < oldest:
                 raise TooOld(f"received {event.data.received_at}, before duplicates are known ({oldest})")
+        return await self._new(work, events)
+
+    async def _new(self, work: Work, events: Sequence[CloudEvent]) -> list[CloudEvent]:
+        named: dict[bytes, CloudEvent] = {}
+        for event in events:
             named.setdefault(ledger.key(event), event)
         new = await ledger.remember(work, list(named), self.clock())
         return [event for key, event in named.items() if key in new]
@@ -434,5 +454,6 @@ async def _answer(call: Coroutine[Any, Any, T]) -> T:
         raise KafkaTimeoutError(str(error)) from error
 
 
-def _transient(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
+    """Tell whether `error` says that a server is away, so that the same work may succeed later."""
     return isinstance(error, KafkaError | LogUnavailable) or is_away(error)

@@ -37,6 +37,8 @@ from shared.auth import UserTokens, operator
 from shared.background import background
 from shared.clock import Clock, system_clock
 from shared.db import Database
+from shared.dead_letter_queue import DeadLetterQueue
+from shared.dead_letter_replays import replaying
 from shared.health import Health
 from shared.http import create_app
 from shared.kafka import Kafka
@@ -121,9 +123,11 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
         keys = KeyPublisher(
             database=database, kafka=kafka, signatures=KeySignatures(settings.key_signing_secrets), clock=clock
         )
-        # That others are told late of keys is no reason to close the door.
+        # That others are told late of keys, or that dead letters wait, is no reason to close the door.
         telling = Publisher(name="keys", publish=keys.publish, health=health, idle=TELL_EVERY, gates=False)
-        loops = (kafka, registry, counts, queue, sweeper, telling, app.state.tokens)
+        app.state.dead_letters = letters = DeadLetterQueue(database, prefix=settings.kafka.prefix, clock=clock)
+        replays = replaying(letters, queue.stream(Health()), health, gates=False)
+        loops = (kafka, registry, counts, queue, sweeper, telling, replays, app.state.tokens)
         async with background(app, health, *loops):
             yield
 

@@ -14,9 +14,17 @@ from services.ingest.app import build
 from services.ingest.errors import NotImported
 from services.ingest.settings import SERVICE, Settings
 from shared import db, http, kafka, topics
-from shared.settings import from_environment
+from shared.dead_letter_commands import dead_letter_commands
+from shared.settings import DatabaseSettings, KafkaSettings, from_environment
+
+
+def _servers() -> tuple[DatabaseSettings, KafkaSettings]:
+    settings = from_environment(Settings)
+    return settings.database, settings.kafka
+
 
 main = typer.Typer(help="ingest: takes in every touchpoint.", no_args_is_help=True, add_completion=False)
+main.add_typer(dead_letter_commands(_servers), name="dead-letters")
 
 
 @main.command()

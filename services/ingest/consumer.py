@@ -9,7 +9,7 @@ import structlog
 from services.ingest import metrics
 from services.ingest.service.rejected import Rejections
 from services.ingest.settings import SERVICE
-from shared import topics
+from shared import dead_letter_queue, topics
 from shared.clock import Clock
 from shared.db import Database
 from shared.health import Health
@@ -61,7 +61,7 @@ class Queue:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            stream = self._stream()
+            stream = self.stream(self.health)
             reading = asyncio.create_task(stream.run(), name="reader of rejected events")
             try:
                 reason = await self._failure(reading)
@@ -81,14 +81,18 @@ class Queue:
             if late := self.health.complaints(vital_only=True):
                 return f"it hangs: {late}"
 
-    def _stream(self) -> Stream:
+    def stream(self, health: Health) -> Stream:
+        """Give a reader, to be run, or to apply dead letters of its topics once more."""
         return Stream(
             service=SERVICE,
-            routes=(Route(topics.REJECTED, self.rejections.keep),),
+            routes=(
+                Route(topics.REJECTED, self.rejections.keep),
+                Route(topics.dead(SERVICE), dead_letter_queue.keep),
+            ),
             settings=self.settings,
             limits=self.limits,
             database=self.database,
             dead=self.dead,
-            health=self.health,
+            health=health,
             clock=self.clock,
         )

@@ -26,10 +26,12 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from shared.audit import add_table
+from shared.dead_letter_store import add_dead_letters
 from shared.stream import add_tables
 
 METADATA = MetaData()
 add_tables(METADATA)
+add_dead_letters(METADATA)
 
 _TEXT = Text(collation="C")
 _TIME = DateTime(timezone=True)

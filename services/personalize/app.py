@@ -32,6 +32,8 @@ from shared.auth import UserTokens, guard, operator
 from shared.background import background
 from shared.clock import Clock, system_clock
 from shared.db import Database, is_away
+from shared.dead_letter_queue import DeadLetterQueue
+from shared.dead_letter_replays import replaying
 from shared.health import Health
 from shared.http import create_app
 from shared.kafka import Kafka
@@ -130,6 +132,9 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
             clock=clock,
             after_commit=loops["knowledge"].nudge,
         )
+
+        app.state.dead_letters = letters = DeadLetterQueue(database, prefix=settings.kafka.prefix, clock=clock)
+        loops["dead letters"] = replaying(letters, consumer, health)
 
         app.state.database = database
         app.state.offers = Offers(database, clock=clock, after=loops["knowledge"].nudge)

@@ -11,12 +11,20 @@ from services.personalize.app import build
 from services.personalize.settings import SERVICE, Settings
 from shared import http, topics
 from shared.db import migrate as migrate_database
+from shared.dead_letter_commands import dead_letter_commands
 from shared.kafka import admin
-from shared.settings import from_environment
+from shared.settings import DatabaseSettings, KafkaSettings, from_environment
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
+
+def _servers() -> tuple[DatabaseSettings, KafkaSettings]:
+    settings = from_environment(Settings)
+    return settings.database, settings.kafka
+
+
 main = typer.Typer(help="Personalize: what to offer whom.", no_args_is_help=True, add_completion=False)
+main.add_typer(dead_letter_commands(_servers), name="dead-letters")
 
 
 @main.command()

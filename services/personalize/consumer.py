@@ -7,7 +7,7 @@ from collections.abc import Callable
 from services.personalize.service.customers import Customers
 from services.personalize.service.learning import Learning
 from services.personalize.settings import SERVICE
-from shared import topics
+from shared import dead_letter_queue, topics
 from shared.clock import Clock
 from shared.db import Database
 from shared.health import Health
@@ -35,6 +35,7 @@ def stream(
             Route(topics.PROFILES, customers.keep),
             Route(topics.TOUCHPOINTS, learning.absorb, once=True),
             Route(topics.DECISIONS, learning.enter),
+            Route(topics.dead(SERVICE), dead_letter_queue.keep),
         ),
         settings=settings,
         limits=limits or StreamLimits(),

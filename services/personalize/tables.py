@@ -23,6 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.types import UserDefinedType
 
 from shared.audit import add_table
+from shared.dead_letter_store import add_dead_letters
 from shared.ledger import add_tables
 
 METADATA = MetaData()
@@ -157,3 +158,4 @@ Index("evidence_written", EVIDENCE.c.written_by)
 AUDIT = add_table(METADATA)
 
 add_tables(METADATA)
+add_dead_letters(METADATA)

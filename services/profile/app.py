@@ -40,6 +40,8 @@ from shared.auth import guard, operator
 from shared.background import background
 from shared.clock import Clock, system_clock
 from shared.db import Database
+from shared.dead_letter_queue import DeadLetterQueue
+from shared.dead_letter_replays import replaying
 from shared.health import Health
 from shared.http import create_app
 from shared.kafka import Kafka
@@ -89,6 +91,7 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
         made = _Made(settings, kafka=kafka, database=database, lookups=lookups, health=health, clock=clock)
         app.state.keyring = made.keyring
         app.state.desk = made.desk()
+        app.state.dead_letters = made.dead_letters
         async with background(app, health, kafka, *made.stream_and_publications(), *made.upkeep()):
             yield
 
@@ -124,6 +127,7 @@ class _Made:
             timekeeping=Timekeeping(months=settings.timeline_months, clock=clock), database=database
         )
         self.publisher = self._publisher()
+        self.dead_letters = DeadLetterQueue(database, prefix=settings.kafka.prefix, clock=clock)
 
     def desk(self) -> Desk:
         """What every route has at hand."""
@@ -146,7 +150,7 @@ class _Made:
 
     def stream_and_publications(self) -> Iterator[Loop]:
         """Kafka in and out."""
-        yield stream(
+        consumer = stream(
             settings=self.settings.kafka,
             profiles=self.profiles,
             prepare=self.keeper.prepare,
@@ -156,7 +160,9 @@ class _Made:
             clock=self.clock,
             after_commit=self.publisher.nudge,
         )
+        yield consumer
         yield self.publisher
+        yield replaying(self.dead_letters, consumer, self.health)
         yield self._key_reader()
 
     def _key_reader(self) -> KeyReader:

@@ -21,12 +21,20 @@ from shared import db, http, kafka, topics
 from shared.audit import of_operator
 from shared.clock import Clock, system_clock
 from shared.db import Database
+from shared.dead_letter_commands import dead_letter_commands
 from shared.identifiers import Identifier, normal
-from shared.settings import from_environment
+from shared.settings import DatabaseSettings, KafkaSettings, from_environment
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
+
+def _servers() -> tuple[DatabaseSettings, KafkaSettings]:
+    settings = from_environment(Settings)
+    return settings.database, settings.kafka
+
+
 main = typer.Typer(help="profile: the unified view of each customer.", no_args_is_help=True, add_completion=False)
+main.add_typer(dead_letter_commands(_servers), name="dead-letters")
 
 
 @main.command()

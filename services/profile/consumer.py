@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from services.profile.service.absorbing import Profiles
 from services.profile.settings import SERVICE
-from shared import topics
+from shared import dead_letter_queue, topics
 from shared.clock import Clock
 from shared.db import Database, Work
 from shared.events import Touchpoint
@@ -39,6 +39,7 @@ def stream(
         routes=(
             Route(topics.TOUCHPOINTS, absorb, once=True),
             Route(topics.SCORES, profiles.keep_scores),
+            Route(topics.dead(SERVICE), dead_letter_queue.keep),
         ),
         settings=settings,
         limits=limits or StreamLimits(),

@@ -34,10 +34,12 @@ from sqlalchemy import (
 )
 
 from shared.audit import add_table
+from shared.dead_letter_store import add_dead_letters
 from shared.stream import add_tables
 
 METADATA = MetaData()
 add_tables(METADATA)
+add_dead_letters(METADATA)
 
 # Who changed which segment and computed trait, and who ruled what, for good.
 AUDIT = add_table(METADATA)

@@ -25,6 +25,8 @@ from shared.auth import guard, operator
 from shared.background import background
 from shared.clock import Clock, system_clock
 from shared.db import Database
+from shared.dead_letter_queue import DeadLetterQueue
+from shared.dead_letter_replays import replaying
 from shared.health import Health
 from shared.http import create_app
 from shared.kafka import Kafka
@@ -106,8 +108,11 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
             clock=clock,
             after_commit=publisher.nudge,
         )
+        app.state.dead_letters = letters = DeadLetterQueue(database, prefix=settings.kafka.prefix, clock=clock)
+        replays = replaying(letters, consumer, health)
+        loops = (kafka, consumer, publisher, keys, fitter, backlog, replays)
         try:
-            async with background(app, health, kafka, consumer, publisher, keys, fitter, backlog):
+            async with background(app, health, *loops):
                 yield
         finally:
             await fits.close()

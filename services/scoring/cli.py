@@ -18,13 +18,21 @@ from shared.audit import of_operator
 from shared.clock import system_clock
 from shared.db import Database
 from shared.db import migrate as migrate_database
+from shared.dead_letter_commands import dead_letter_commands
 from shared.errors import TemasError
 from shared.kafka import admin
-from shared.settings import from_environment
+from shared.settings import DatabaseSettings, KafkaSettings, from_environment
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
+
+def _servers() -> tuple[DatabaseSettings, KafkaSettings]:
+    settings = from_environment(Settings)
+    return settings.database, settings.kafka
+
+
 main = typer.Typer(help="Scoring: what each customer is worth.", no_args_is_help=True, add_completion=False)
+main.add_typer(dead_letter_commands(_servers), name="dead-letters")
 
 
 @main.command()

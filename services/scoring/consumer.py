@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from services.scoring.service.scores import Scores
 from services.scoring.settings import SERVICE
-from shared import topics
+from shared import dead_letter_queue, topics
 from shared.clock import Clock
 from shared.db import Database
 from shared.health import Health
@@ -32,6 +32,7 @@ def stream(
         routes=(
             Route(topics.TOUCHPOINTS, scores.absorb, once=True),
             Route(topics.IDENTITIES, scores.link),
+            Route(topics.dead(SERVICE), dead_letter_queue.keep),
         ),
         settings=settings,
         limits=limits or StreamLimits(),

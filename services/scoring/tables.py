@@ -6,6 +6,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, Double, Inde
 from sqlalchemy.dialects.postgresql import JSONB
 
 from shared.audit import add_table
+from shared.dead_letter_store import add_dead_letters
 from shared.ledger import add_tables
 
 METADATA = MetaData()
@@ -81,3 +82,4 @@ Index("model_active", MODEL.c.status, unique=True, postgresql_where=text("status
 AUDIT = add_table(METADATA)
 
 add_tables(METADATA)
+add_dead_letters(METADATA)

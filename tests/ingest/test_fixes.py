@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.ingest.domain.bounds import EVENT_BYTES
-from services.ingest.domain.fixes import Fix, Patch, Replacement, Setting, fixed, steps
+from services.ingest.domain.fixes import fixed
 from services.ingest.domain.judgement import Accepted
 from services.ingest.domain.plan import NO_PLAN
 from services.ingest.domain.replays import Attempt, Terms, attempt, digest
 from services.ingest.domain.sources import Source
 from shared.events import Reason, Refusal
+from shared.fixes import Fix, Patch, Replacement, Setting, steps
 from shared.rules import compile_expression
 from tests.builders import START, Json, after
 

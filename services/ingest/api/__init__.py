@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from fastapi import APIRouter
 
-from services.ingest.api import audit, browsers, plan, rejected, sources
+from services.ingest.api import audit, browsers, dead_letters, plan, rejected, sources
 from services.ingest.api.documentation import document
 from services.ingest.api.events import events
 from services.ingest.api.pixel import pixels
@@ -30,6 +30,6 @@ def hot(ingest: Callable[[], Ingest], settings: Settings) -> HotPaths:
 def routers() -> list[APIRouter]:
     """All other routes."""
     admin = APIRouter(prefix="/v1", responses=refusals(400, 401, 403, 413, 422))
-    for each in (sources, plan, rejected, audit):
+    for each in (sources, plan, rejected, audit, dead_letters):
         admin.include_router(each.router)
     return [browsers.router, admin]

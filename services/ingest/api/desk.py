@@ -99,16 +99,18 @@ def _key(scope: Scope, sources: Naming = _of_all) -> Callable[[Request], Awaitab
 
 
 reader = _key("read")
+looking_at_people = _key("read:people")
+changing = _key("admin")
 
 
 # Keys that are narrowed to some sources may do these only to what is of all sources, and so not at all.
 Reader = Annotated[Key, Depends(reader)]
 """The calling key, which may look at what shows no person."""
 
-PeopleReader = Annotated[Key, Depends(_key("read:people"))]
+PeopleReader = Annotated[Key, Depends(looking_at_people)]
 """The calling key, which may look at everything."""
 
-Admin = Annotated[Key, Depends(_key("admin"))]
+Admin = Annotated[Key, Depends(changing)]
 """The calling key, which may change everything."""
 
 # The same, also for keys that are narrowed to the source that stands in the path.

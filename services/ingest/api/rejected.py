@@ -11,12 +11,10 @@ from fastapi import APIRouter, Depends, Path, Query
 from sqlalchemy import Row
 
 from services.ingest.api.desk import Admin, AtDesk, PeopleReader, PeopleReaderOfAsked, ReaderOfAsked
-from services.ingest.domain.fixes import Fix, Patch, Replacement, Setting
 from services.ingest.domain.judgement import Accepted
 from services.ingest.schemas.rejected import (
     DiscardAnswer,
     DiscardBody,
-    FixBody,
     RejectedCounts,
     RejectedEvent,
     RejectedPage,
@@ -35,7 +33,6 @@ from shared.http import Json, refusals
 from shared.kafka import token
 from shared.moments import Moment
 from shared.paging import DEFAULT_LIMIT, AnyText, AwareMoment, Cursor, Limit, cursor, place
-from shared.rules import compile_expression
 
 router = APIRouter(prefix="/rejected", tags=["rejected events"], responses=refusals(503))
 
@@ -130,11 +127,11 @@ async def replay(body: ReplayBody, caller: Admin, desk: AtDesk) -> Trial | Repla
     """
     order = Order(
         which=_which(body.select),
-        fix=_fix(body.fix),
+        fix=body.fix.read() if body.fix else None,
         limit=body.limit,
         after=_place(body.cursor),
         dry_run=body.dry_run,
-        told={**_told(body), "fix": _told_fix(body.fix)},
+        told={**_told(body), "fix": body.fix and body.fix.told()},
     )
     replayed = await desk.rejected.replay(order, caller, desk.database)
     answer = _trial(replayed) if body.dry_run else _answer(replayed)
@@ -155,30 +152,12 @@ def _which(select: Select) -> Selection:
     return Selection(**select.model_dump())
 
 
-def _fix(body: FixBody | None) -> Fix | None:
-    """Raises RuleRefused for an expression that is none."""
-    if body is None:
-        return None
-    if body.set is not None:
-        return Setting({name: compile_expression(text, path=f"fix.set.{name}") for name, text in body.set.items()})
-    if body.patch is not None:
-        return Patch(tuple(each.model_dump(by_alias=True, exclude_unset=True) for each in body.patch))
-    return Replacement(msgspec.json.encode(body.body))
-
-
 def _told(body: DiscardBody) -> dict[str, Any]:
     """An order as the audit has it: how many ids, not which; the events' histories say that."""
     select = body.select.model_dump(by_alias=True, exclude_none=True, mode="json")
     if body.select.ids is not None:
         select["ids"] = len(body.select.ids)
     return {"select": select, "limit": body.limit}
-
-
-def _told_fix(body: FixBody | None) -> Any:
-    """A fix as the audit has it: without the event itself where somebody wrote one, for the audit stays for ever."""
-    if body is None or body.body is not None:
-        return body and "body"
-    return body.model_dump(by_alias=True, exclude_unset=True, mode="json")
 
 
 # --- showing ---------------------------------------------------------------------------------------------------------

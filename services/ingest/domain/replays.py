@@ -12,13 +12,14 @@ from msgspec.structs import replace
 
 from services.ingest.domain.calls import NAME_LENGTH
 from services.ingest.domain.cloudevents import translated
-from services.ingest.domain.fixes import Fix, Replacement, fixed
+from services.ingest.domain.fixes import fixed
 from services.ingest.domain.judgement import Accepted, Arrival, Refused, judge
 from services.ingest.domain.plan import Plan
 from services.ingest.domain.proof import Proof
 from services.ingest.domain.sources import Source
 from shared.errors import Unauthorized
 from shared.events import Reason, Refusal
+from shared.fixes import Fix, Replacement
 
 
 class Attempt(NamedTuple):

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    Field,
-    StringConstraints,
-    model_validator,
-)
+from pydantic import BaseModel, Field, StringConstraints, model_validator
 
-from services.ingest.domain.bounds import DEPTH, EVENT_BYTES, deeper
-from services.ingest.domain.fixes import OPERATIONS, steps
 from services.ingest.schemas import Body
+from shared.fix_bodies import FixBody
 from shared.moments import Moment
 from shared.paging import TEXT
 
@@ -105,59 +97,6 @@ class Select(Body):
     message_id: Text | None = None
     since: Moment | None = Field(default=None, alias="from", description="Received at that moment or later.")
     until: Moment | None = Field(default=None, alias="to", description="Received before that moment.")
-
-
-class Operation(Body):
-    """One operation of a JSON Patch (RFC 6902)."""
-
-    op: Literal["add", "remove", "replace", "move", "copy", "test"]
-    path: str = Field(max_length=1_000, examples=["/properties/total"])
-    origin: str | None = Field(default=None, alias="from", max_length=1_000)
-    value: Any = None
-
-    @model_validator(mode="after")
-    def _whole(self) -> Self:
-        given = self.model_fields_set
-        if self.op in ("add", "replace", "test") and "value" not in given:
-            raise ValueError(f"{self.op} needs value")
-        if self.op in ("move", "copy") and self.origin is None:
-            raise ValueError(f"{self.op} needs from")
-        if any(pointer and not pointer.startswith("/") for pointer in (self.path, self.origin)):
-            raise ValueError("path and from are JSON Pointers: they begin with /")
-        return self
-
-
-def _field(name: str) -> str:
-    steps(name)
-    return name
-
-
-FieldName = Annotated[str, StringConstraints(min_length=1, max_length=1_000), AfterValidator(_field)]
-
-
-class FixBody(Body):
-    """How to mend them: exactly one of these."""
-
-    patch: list[Operation] | None = Field(default=None, min_length=1, max_length=OPERATIONS)
-    set: dict[FieldName, str] | None = Field(
-        default=None,
-        min_length=1,
-        max_length=OPERATIONS,
-        description="Fields, each with an expression in CEL over `event`, the event as it was received.",
-        examples=[{"properties.total": "double(event.properties.total)"}],
-    )
-    body: dict[str, Any] | None = Field(default=None, description="The whole event; only for exactly one id.")
-
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        if sum(each is not None for each in (self.patch, self.set, self.body)) != 1:
-            raise ValueError("give exactly one of patch, set and body")
-        if any(deeper(value, DEPTH) for value in (self.body, *(each.value for each in self.patch or ()))):
-            raise ValueError(f"a fix may be nested {DEPTH} levels deep")
-        written = json.dumps(self.model_dump(), ensure_ascii=False, allow_nan=False)  # Python reads NaN as JSON
-        if len(written.encode()) > EVENT_BYTES:
-            raise ValueError(f"a fix may have {EVENT_BYTES} bytes")
-        return self
 
 
 class DiscardBody(Body):

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 from sqlalchemy import Row
 
 from services.ingest import metrics
-from services.ingest.domain.fixes import Fix
 from services.ingest.domain.judgement import Accepted
 from services.ingest.domain.replays import Attempt, Terms, attempt, digest
 from services.ingest.domain.sources import Key, Source
@@ -28,6 +27,7 @@ from shared import audit
 from shared.clock import Clock, rfc3339
 from shared.db import Database, Work
 from shared.events import Rejected, encode
+from shared.fixes import Fix
 from shared.kafka import Log, Position, token
 from shared.topics import LOG_RETENTION_DAYS
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from fastapi import APIRouter, Depends
 
 from services.personalize.api import decisions, lift, offers
-from shared import audit_routes
-from shared.auth import UserTokens, guard
+from shared import audit_routes, dead_letter_routes
+from shared.auth import SHOWS_PEOPLE, UserTokens, guard
 from shared.http import REFUSALS
 
 
@@ -20,6 +20,7 @@ def router(tokens: UserTokens) -> APIRouter:
     for resource in (decisions, offers, lift):
         guarded.include_router(resource.router)
     guarded.include_router(audit_routes.router(lambda request: request.app.state.database), prefix="/v1")
+    guarded.include_router(dead_letter_routes.router(), prefix="/v1", dependencies=[SHOWS_PEOPLE])
     everything = APIRouter(responses=REFUSALS)
     everything.include_router(decisions.for_servers())
     everything.include_router(guarded)

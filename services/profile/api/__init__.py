@@ -16,7 +16,7 @@ from services.profile.api import (
     segments,
     traits,
 )
-from shared import audit_routes
+from shared import audit_routes, dead_letter_routes
 from shared.auth import SHOWS_PEOPLE, guard
 from shared.http import REFUSALS
 
@@ -43,4 +43,5 @@ def _guarded() -> APIRouter:
     guarded.include_router(
         audit_routes.router(lambda request: request.app.state.desk.database), dependencies=[SHOWS_PEOPLE]
     )
+    guarded.include_router(dead_letter_routes.router(), dependencies=[SHOWS_PEOPLE])
     return guarded

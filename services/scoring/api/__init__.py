@@ -6,8 +6,8 @@ from __future__ import annotations
 from fastapi import APIRouter, Depends
 
 from services.scoring.api import models, reports, scores
-from shared import audit_routes
-from shared.auth import guard
+from shared import audit_routes, dead_letter_routes
+from shared.auth import SHOWS_PEOPLE, guard
 from shared.http import REFUSALS
 
 
@@ -17,4 +17,5 @@ def router() -> APIRouter:
     for resource in (scores, models, reports):
         all_of_it.include_router(resource.router)
     all_of_it.include_router(audit_routes.router(lambda request: request.app.state.database), prefix="/v1")
+    all_of_it.include_router(dead_letter_routes.router(), prefix="/v1", dependencies=[SHOWS_PEOPLE])
     return all_of_it
