@@ -68,6 +68,13 @@ OPENED_BY: Mapping[Scope, frozenset[Scope]] = {
 """Keys of which scopes may do what needs that one."""
 
 
+SHOW_DEAD_LETTERS: Mapping[Asked, Scope] = {
+    ("GET", "/v1/dead-letters"): "read:people",
+    ("GET", "/v1/dead-letters/{id}"): "read:people",
+}
+"""Of every service: what could not be processed is about people."""
+
+
 BROKEN = ("x" * 1_000, "%00", "%ED%A0%80")
 """What no address of ours can have where a name stands."""
 

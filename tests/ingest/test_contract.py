@@ -15,7 +15,7 @@ from shared.settings import DatabaseSettings, KafkaSettings
 from tests.contract import Operation, address_of, guarded, keeps_its_word, operations
 from tests.ingest.desk import becomes_admin, make_key, make_source
 from tests.ingest.door import SECRET_KEY, WRITE_KEY, Door, Place, process
-from tests.roles import looks_at_the_key_first, takes_any_address
+from tests.roles import SHOW_DEAD_LETTERS, looks_at_the_key_first, takes_any_address
 from tests.waiting import PATIENCE
 
 NOWHERE = Place(
@@ -107,6 +107,7 @@ SHOW_PEOPLE = {
     ("POST", "/v1/plan/infer"),
     ("POST", "/v1/plan/{type}/{name}/try"),
     ("POST", "/v1/plan/{type}/try"),
+    *SHOW_DEAD_LETTERS,
 }
 """What clients sent is in their answers, or can be found out by them."""
 

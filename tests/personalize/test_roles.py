@@ -13,7 +13,7 @@ from shared.scopes import Scope
 from shared.settings import DatabaseSettings, KafkaSettings
 from tests.contract import Asked, guarded
 from tests.personalize.desk import SECRET, TOKENS, Desk, make_topics, open_desk, settings
-from tests.roles import Keys, lets_in_who_may, looks_at_the_key_first, tell_keys
+from tests.roles import SHOW_DEAD_LETTERS, Keys, lets_in_who_may, looks_at_the_key_first, tell_keys
 from tests.secrets import KEY_SIGNING_SECRET
 from tests.servers import Servers
 
@@ -30,7 +30,11 @@ FOR_PEOPLE = ("GET", "/v1/decide")
 """It takes a user token, and no key."""
 ROUTES = guarded(app, {FOR_PEOPLE})
 
-SPECIAL: dict[Asked, Scope] = {("POST", "/v1/decide"): "decide", ("GET", "/v1/decisions/{id}"): "read:people"}
+SPECIAL: dict[Asked, Scope] = {
+    ("POST", "/v1/decide"): "decide",
+    ("GET", "/v1/decisions/{id}"): "read:people",
+    **SHOW_DEAD_LETTERS,
+}
 """What needs another scope than `read` to look and `admin` to change."""
 
 

@@ -11,7 +11,7 @@ from shared.settings import DatabaseSettings, KafkaSettings
 from tests.builders import identified
 from tests.contract import Asked, guarded
 from tests.profile.service import SECRET, Service
-from tests.roles import Keys, lets_in_who_may, tell_keys
+from tests.roles import SHOW_DEAD_LETTERS, Keys, lets_in_who_may, tell_keys
 from tests.secrets import KEY_SIGNING_SECRET
 
 NOWHERE = DatabaseSettings(url="postgresql://nobody@nowhere/none", db_schema="profile")
@@ -27,6 +27,7 @@ ROUTES = guarded(app)
 
 SPECIAL: dict[Asked, Scope] = {
     ("POST", "/v1/segments/preview"): "read:people",
+    **SHOW_DEAD_LETTERS,
     **{
         ("GET", f"/v1/{path}"): "read:people"
         for path in (

@@ -13,7 +13,7 @@ from services.scoring.cli import main
 from shared import topics
 from shared.audit import of_operator
 from shared.clock import system_clock
-from tests.audited import Auditor, Example, changing
+from tests.audited import DEAD_LETTERS, Auditor, Example, changing
 from tests.builders import Json
 from tests.contract import told
 from tests.roles import tell_keys
@@ -62,7 +62,7 @@ async def fitted(office: Office, refused: Json) -> Json:
 
 
 def test_no_route_that_changes_something_was_forgotten(office: Office) -> None:
-    assert changing(office.app) == {("POST", "/v1/models/refit"), ("POST", "/v1/models/{id}/activate")}
+    assert changing(office.app) == {("POST", "/v1/models/refit"), ("POST", "/v1/models/{id}/activate"), *DEAD_LETTERS}
 
 
 async def test_a_model_has_one_time_line_from_whoever_asked_to_what_came_of_it(

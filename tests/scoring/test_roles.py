@@ -12,7 +12,7 @@ from shared.clock import system_clock
 from shared.scopes import Scope
 from shared.settings import DatabaseSettings, KafkaSettings
 from tests.contract import Asked, guarded
-from tests.roles import Keys, lets_in_who_may, tell_keys
+from tests.roles import SHOW_DEAD_LETTERS, Keys, lets_in_who_may, tell_keys
 from tests.scoring.office import SECRET, Office, make_topics, open_office, settings
 from tests.secrets import KEY_SIGNING_SECRET
 from tests.servers import Servers
@@ -31,6 +31,7 @@ ROUTES = guarded(app)
 SPECIAL: dict[Asked, Scope] = {
     ("GET", "/v1/scores/{identifier:path}"): "read:people",
     ("GET", "/v1/metrics/value/top"): "read:people",
+    **SHOW_DEAD_LETTERS,
 }
 """What needs another scope than `read` to look and `admin` to change."""
 
