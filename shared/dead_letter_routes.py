@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Path, Query, Request, params
 from sqlalchemy import Row
 
 from shared.clock import rfc3339
@@ -40,11 +40,14 @@ def _queue(request: Request) -> DeadLetterQueue:
     return queue
 
 
-def router() -> APIRouter:
-    """The routes, to be guarded by what keeps the key that asks in `request.state.caller`: they show people's data."""
+def router(*shows: params.Depends) -> APIRouter:
+    """Give the routes, to be guarded by what keeps the key that asks in `request.state.caller`.
+
+    `shows`: guards of those that show records, which are about people.
+    """
     routes = APIRouter(prefix="/dead-letters", tags=["dead letters"], responses=refusals(503))
 
-    @routes.get("", summary="Records that could not be processed, newest first")
+    @routes.get("", summary="Records that could not be processed, newest first", dependencies=shows)
     async def page(
         request: Request,
         *,
@@ -63,7 +66,12 @@ def router() -> APIRouter:
         shown = [_item(row) for row in rows[:limit]]
         return Json({"dead_letters": shown, "next": following})  # type: ignore[return-value]  # of that model
 
-    @routes.get("/{id}", summary="All of one: the record, the reason, what was tried", responses=refusals(404))
+    @routes.get(
+        "/{id}",
+        summary="All of one: the record, the reason, what was tried",
+        dependencies=shows,
+        responses=refusals(404),
+    )
     async def get(request: Request, id: LetterId) -> DeadLetterAnswer:
         return Json(whole(await _queue(request).get(id)))  # type: ignore[return-value]  # of that model
 

@@ -29,7 +29,7 @@ PLANNED = {"mode": "observe", "schema": {"type": "object"}}
 THERE_ARE: dict[str, Any] = {"/v1/sources/web": {}, "/v1/plan/identify": PLANNED, "/v1/plan/track/Viewed": PLANNED}
 """So that there is something to look at."""
 
-DESK = ("/v1/sources", "/v1/plan", "/v1/rejected", "/v1/audit")
+DESK = ("/v1/sources", "/v1/plan", "/v1/rejected", "/v1/audit", "/v1/dead-letters")
 
 # Where clients send, the body is what it is: a field that nobody looks at may hold anything.
 IS_GENEROUS = ("negative_data_rejection",)

@@ -24,6 +24,7 @@ from shared.dead_letter_store import Selection
 from shared.events import Touchpoint, encode
 from shared.fix_bodies import FixBody
 from tests.builders import Json, touchpoint
+from tests.contract import told
 from tests.scoring.office import SECRET, Office, make_topics, open_office, settings
 from tests.servers import Installation, Servers
 from tests.waiting import until
@@ -255,14 +256,15 @@ async def test_who_replayed_and_discarded_is_in_the_audit(office: Office, name: 
 
 
 def typed(installation: Installation, *words: str) -> subprocess.CompletedProcess[str]:
-    told = {
-        "TEMAS_SECRET_KEY": SECRET,
-        "TEMAS_KAFKA_BOOTSTRAP": installation.kafka.bootstrap,
-        "TEMAS_KAFKA_PREFIX": installation.kafka.prefix,
-        "TEMAS_DATABASE_URL": installation.database("scoring").url.get_secret_value(),
-    }
     command = (sys.executable, "-m", "services.scoring", "dead-letters", *words)
-    return subprocess.run(command, cwd=ROOT, env=os.environ | told, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, **told(installation, "scoring", SECRET)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 async def test_they_are_listed_shown_mended_replayed_and_discarded_from_the_command_line(

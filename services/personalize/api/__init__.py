@@ -20,7 +20,7 @@ def router(tokens: UserTokens) -> APIRouter:
     for resource in (decisions, offers, lift):
         guarded.include_router(resource.router)
     guarded.include_router(audit_routes.router(lambda request: request.app.state.database), prefix="/v1")
-    guarded.include_router(dead_letter_routes.router(), prefix="/v1", dependencies=[SHOWS_PEOPLE])
+    guarded.include_router(dead_letter_routes.router(SHOWS_PEOPLE), prefix="/v1")
     everything = APIRouter(responses=REFUSALS)
     everything.include_router(decisions.for_servers())
     everything.include_router(guarded)

@@ -43,5 +43,5 @@ def _guarded() -> APIRouter:
     guarded.include_router(
         audit_routes.router(lambda request: request.app.state.desk.database), dependencies=[SHOWS_PEOPLE]
     )
-    guarded.include_router(dead_letter_routes.router(), dependencies=[SHOWS_PEOPLE])
+    guarded.include_router(dead_letter_routes.router(SHOWS_PEOPLE))
     return guarded

@@ -17,5 +17,5 @@ def router() -> APIRouter:
     for resource in (scores, models, reports):
         all_of_it.include_router(resource.router)
     all_of_it.include_router(audit_routes.router(lambda request: request.app.state.database), prefix="/v1")
-    all_of_it.include_router(dead_letter_routes.router(), prefix="/v1", dependencies=[SHOWS_PEOPLE])
+    all_of_it.include_router(dead_letter_routes.router(SHOWS_PEOPLE), prefix="/v1")
     return all_of_it
