@@ -239,6 +239,7 @@ async def test_consent_counts_by_the_time_it_was_given(service: Service) -> None
         "granted": False,
         "at": "2026-03-01T10:09:00.000Z",
         "touchpoint_id": withdrawn.id,
+        "trust": "server",
     }
 
 

@@ -50,7 +50,7 @@ async def test_a_group_shows_its_traits_and_who_is_in_it(service: Service) -> No
         departed("gr-acme", user="gr-w", at=after(7)),
     ]
     seen = await service.shows("user_id:gr-u", *life)
-    assert seen["groups"] == [{"id": "gr-acme", "since": "2026-03-01T10:05:00.000Z"}]
+    assert seen["groups"] == _shown("gr-acme", 5)
     for user, inside in (("gr-v", True), ("gr-w", False)):
         await service.becomes(f"user_id:{user}", "groups", [] if not inside else _shown("gr-acme", 2))
     assert await get(service, "groups/gr-acme") == {
@@ -71,11 +71,12 @@ async def test_a_group_shows_its_traits_and_who_is_in_it(service: Service) -> No
 
 
 def _shown(group: str, minute: int) -> list[dict[str, str]]:
-    return [{"id": group, "since": f"2026-03-01T10:0{minute}:00.000Z"}]
+    return [{"id": group, "since": f"2026-03-01T10:0{minute}:00.000Z", "trust": "server"}]
 
 
 def _word(value: Any, minute: int, id: str) -> dict[str, Any]:
-    return {"value": value, "at": f"2026-03-01T10:0{minute}:00.000Z", "source": "web", "touchpoint_id": id}
+    said = {"value": value, "at": f"2026-03-01T10:0{minute}:00.000Z", "source": "web", "touchpoint_id": id}
+    return {**said, "trust": "server"}
 
 
 @pytest.mark.parametrize("strange", ["a/b:c %2F?&=#ü", "user_id:st-u", "st-u", "st/../x", "profiles", "9" * 3 + "1"])

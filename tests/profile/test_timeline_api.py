@@ -113,6 +113,8 @@ def _shown(id: str, at: str) -> dict[str, Any]:
         "name": "Product Viewed",
         "at": at,
         "received_at": at,
+        "source": "web",
+        "trust": "server",
         "channel": "web",
         "properties": {},
         "identifiers": [{"kind": "user_id", "value": "re-u"}],

@@ -78,14 +78,17 @@ async def test_every_word_is_shown_with_its_touchpoint_and_the_last_one_wins(ser
         "removed_before": None,
     }
     winner = (await history(service, "hi-u", "plan"))["words"][0]
-    assert seen["traits"]["plan"] == {name: winner[name] for name in ("value", "at", "source", "touchpoint_id")}
+    assert seen["traits"]["plan"] == {
+        name: winner[name] for name in ("value", "at", "source", "touchpoint_id", "trust")
+    }
     assert ids(await history(service, "hi-u", "age")) == ["hi-9", "hi-5"]
     assert (await history(service, "hi-u", "never"))["words"] == []
 
 
 def _word(value: Any, minute: int, id: str, *, wins: bool = False, source: str = "web", channel: str = "web") -> Json:
     at = f"2026-03-01T10:0{minute}:00.000Z"
-    return {"value": value, "at": at, "source": source, "touchpoint_id": id, "channel": channel, "wins": wins}
+    said = {"value": value, "at": at, "source": source, "touchpoint_id": id, "trust": "server"}
+    return {**said, "channel": channel, "wins": wins}
 
 
 async def test_a_trait_that_was_taken_back_was_taken_back_by_somebody(service: Service) -> None:

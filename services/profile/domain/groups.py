@@ -106,6 +106,8 @@ def fold(sides: Iterable[Stays]) -> Stays:
 
 def present(stays: Stays) -> tuple[InGroup, ...]:
     """The groups that somebody is in, `SHOWN` at most; by id. Those left take nobody's place."""
+    if not stays:
+        return ()
     there = {group_id: stay for group_id, stay in stays.items() if stay.since is not None}
     return tuple(
         InGroup(group_id, rfc3339(stay.since), stay.trust)

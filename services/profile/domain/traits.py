@@ -53,10 +53,10 @@ def claimed(touchpoint: Touchpoint) -> Traits:
 
 def winners(by_servers: Traits, by_clients: Traits) -> dict[str, Winner]:
     """The word that counts for each trait."""
-    return {
-        **{name: Winner(word, "client") for name, word in by_clients.items()},
-        **{name: Winner(word, "server") for name, word in by_servers.items()},
-    }
+    found = {name: Winner(word, "client") for name, word in by_clients.items()}
+    for name, word in by_servers.items():
+        found[name] = Winner(word, "server")
+    return found
 
 
 def fold_clients(sides: Iterable[Traits], by_servers: Traits) -> Traits:
