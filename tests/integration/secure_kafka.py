@@ -36,6 +36,7 @@ from shared.kafka import admin
 from shared.settings import KafkaSettings
 from tests.secrets import secret
 from tests.servers import free, temporary_home
+from tests.waiting import PATIENCE
 
 ADMIN, BROKER = "admin", "broker"
 
@@ -121,7 +122,7 @@ def _program(home: Home, port: int, controller: int, keystore: Path, secure: Sec
 
     async def ready() -> None:
         try:
-            async with asyncio.timeout(5), admin(secure.settings(ADMIN)) as client:
+            async with asyncio.timeout(PATIENCE), admin(secure.settings(ADMIN)) as client:
                 if not (await client.describe_cluster())["brokers"]:
                     raise NotReady("the broker has not joined its cluster")
         except (KafkaError, OSError) as error:

@@ -22,7 +22,7 @@ from shared.health import Health, Part
 from shared.tasks import Loop, end
 from tests.secrets import KEY_SIGNING_SECRET, SECRET_KEY, USER_TOKEN_SECRET, WRITE_KEY
 from tests.servers import Installation, Servers, free
-from tests.waiting import until
+from tests.waiting import in_time, until
 
 SECRETS = {
     "TEMAS_SECRET_KEY": SECRET_KEY,
@@ -142,7 +142,7 @@ async def test_each_single_loop_that_ends_ends_its_process_and_is_named(
             at_work.app.state.stop, at_work.app.state.failed = stopped.set, False
             with capture_logs() as logs:
                 loop.end(how)
-                await asyncio.wait_for(stopped.wait(), 60)
+                await in_time(stopped.wait())
             assert at_work.app.state.failed
             last = [line for line in logs if line["log_level"] == "critical" and "loop" in line]
             assert [line["loop"] for line in last] == [loop.pulse.name]
@@ -164,7 +164,7 @@ async def test_each_single_loop_reports_that_it_is_alive_and_is_missed_when_it_d
             began = part.beaten
             monkeypatch.setattr("services.ingest.service.sweeping.EVERY", 0.1)
             if part.name != "loop sweeper":  # once a minute
-                await until(lambda part=part, began=began: _beats(part, began), within=90)  # type: ignore[misc]
+                await until(lambda part=part, began=began: _beats(part, began))  # type: ignore[misc]
         for part in vital.values():
             part.beaten = -1e9
             assert part.name in at_work.health.complaints(vital_only=True)

@@ -268,7 +268,7 @@ async def test_a_bug_behind_half_an_answer_ends_the_connection_and_is_logged_onc
     with capture_logs() as logged:
         async with place.client() as client:
             await client.send(b"GET /half HTTP/1.1\r\nHost: x\r\n\r\n")
-            said = await asyncio.wait_for(client.reader.read(), 5)
+            said = await in_time(client.reader.read())
     assert b"half of it" in said
     assert not said.endswith(b"0\r\n\r\n")
     [found] = [each for each in caplog.records if each.levelname == "ERROR"]
@@ -337,7 +337,7 @@ async def test_a_body_whose_end_two_servers_could_see_in_two_places_is_refused(
     async with place.client() as client:
         head = "\r\n".join([f"POST {path} HTTP/1.1", "Host: x", *framing, "", ""]).encode()
         await client.send(head + b"0\r\n\r\n" + request(b"smuggled"))
-        said = await asyncio.wait_for(client.reader.read(), 5)  # and the connection ends
+        said = await in_time(client.reader.read())  # and the connection ends
     assert said.startswith(b"HTTP/1.1 400 ")
     assert b"smuggled" not in said
     assert place.echo.asked == 0
