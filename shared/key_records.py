@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC
 from typing import Literal
 
@@ -31,6 +32,12 @@ PURPOSE = "temas.key.v1"
 
 REMEMBERED = 1_000
 """Names of records whose report waits. Whoever writes more of them at once is reported at once."""
+
+PUT_ASIDE = 1_000
+"""Records that one process gives as dead letters. What comes after them is counted and logged."""
+
+KEPT_BYTES = 8 * 1024
+"""Of such a record. What ingest says of a key has some 500."""
 
 Doubt = Literal["unreadable", "unsigned", "wrongly signed"]
 
@@ -75,7 +82,9 @@ class KeyRecords:
         self.unsigned = metrics.KEYS_UNSIGNED.labels(service)
         self.signatures = signatures
         self.decoder = msgspec.json.Decoder(Keyed)
-        self.doubtful: dict[bytes | None, tuple[Doubt, int]] = {}
+        self.doubtful: dict[bytes | None, tuple[Doubt, ConsumerRecord]] = {}
+        self.reported: list[tuple[Doubt, ConsumerRecord]] = []
+        self.left = PUT_ASIDE
 
     def read(self, records: Iterable[ConsumerRecord]) -> Iterator[NamedKey]:
         """Give the keys that `records` tell of and ingest has signed. Call `report` when they are the newest."""
@@ -87,14 +96,17 @@ class KeyRecords:
                 continue
             if len(self.doubtful) >= REMEMBERED:
                 self.report()
-            self.doubtful[record.key] = read, record.offset
+            self.doubtful[record.key] = read, replace(record, value=record.value[:KEPT_BYTES])
 
     def report(self) -> None:
-        """Count and log what could not be trusted since the last time, by its offsets, without what it said."""
+        """Count and log what could not be trusted since the last time, by its offsets, without what it said.
+
+        The records are then in `reported`, for somebody to look at, unless there are too many of them.
+        """
         for doubt, counter in (
             ("unreadable", self.unreadable), ("unsigned", self.unsigned), ("wrongly signed", self.unsigned),
         ):  # fmt: skip
-            offsets = [offset for which, offset in self.doubtful.values() if which == doubt]
+            offsets = [record.offset for which, record in self.doubtful.values() if which == doubt]
             if offsets:
                 counter.inc(len(offsets))
                 log.critical(
@@ -102,6 +114,9 @@ class KeyRecords:
                     records=len(offsets),
                     offsets=sorted(offsets)[:10],
                 )
+        kept = list(self.doubtful.values())[: self.left]
+        self.left -= len(kept)
+        self.reported += kept
         self.doubtful.clear()
 
     def _read(self, record: ConsumerRecord) -> NamedKey | Doubt:

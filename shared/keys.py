@@ -19,10 +19,11 @@ from pydantic import SecretStr
 
 from shared import metrics, topics
 from shared.clock import Clock
-from shared.errors import Forbidden, Unauthorized, Unavailable
+from shared.dead_letters import DeadLetterLimit, DeadLetters
+from shared.errors import Forbidden, LogUnavailable, Unauthorized, Unavailable
 from shared.events import NamedKey
 from shared.health import Health
-from shared.kafka import consumer
+from shared.kafka import Log, consumer
 from shared.key_records import KeyRecords, KeySignatures
 from shared.scopes import SCOPES, Scope, Service, digest, opens
 from shared.settings import KafkaSettings
@@ -106,17 +107,30 @@ def _both(some: Names, others: Names) -> Names:
     return tuple(name for name in others if name in some)
 
 
+class NotOfIngest(Exception):
+    """A record of the topic that ingest has not written, or not so that it can be read."""
+
+
 class KeyReader:
     """Fills a keyring from the topic, and keeps it new."""
 
     def __init__(
-        self, *, service: str, settings: KafkaSettings, signatures: KeySignatures, keyring: Keyring, health: Health
+        self,
+        *,
+        service: str,
+        settings: KafkaSettings,
+        signatures: KeySignatures,
+        keyring: Keyring,
+        dead: Log | None = None,
+        health: Health,
     ) -> None:
+        """`dead`: where records go that ingest has not written, so that somebody can look at them; None: nowhere."""
         self.settings = settings
         self.topic = settings.prefix + topics.KEYS.name
         self.keyring = keyring
         self.read_at = metrics.KEYS_READ.labels(service)
         self.records = KeyRecords(service, signatures)
+        self.dead_letters = dead and DeadLetters(service, dead, DeadLetterLimit(), keyring.clock)
         self.part = health.part("keys")
         self.part.fail("keys have not been read yet")
         self.pulse = health.pulse("keys")
@@ -128,7 +142,7 @@ class KeyReader:
             self.pulse.beat()
             try:
                 await self._follow()
-            except (KafkaError, OSError) as error:  # a time-out is an OSError
+            except (KafkaError, LogUnavailable, OSError) as error:  # a time-out is an OSError
                 log.warning("keys can't be read; what was read last holds", error=repr(error)[:300])
             await asyncio.sleep(PAUSE)
 
@@ -140,6 +154,7 @@ class KeyReader:
                 self.keyring.complete = True
                 self.part.beat()  # from now on: an absent Kafka takes no key away
                 self.read_at.set_to_current_time()
+                await self._put_aside()
                 self._learn(await library_call(reader.getmany(timeout_ms=int(1000 * LOOK_EVERY)), within=PATIENCE))
 
     async def _catch_up(self, reader: AIOKafkaConsumer) -> None:
@@ -155,6 +170,13 @@ class KeyReader:
         self.pulse.beat()
         for key in self.records.read(_records(fetched)):
             self.keyring.learn(key)
+
+    async def _put_aside(self) -> None:
+        """Keep the records that were reported as dead letters. Raises LogUnavailable: they stay reported."""
+        while self.dead_letters and self.records.reported:
+            doubt, record = self.records.reported[-1]
+            await self.dead_letters.put(record, topics.KEYS.name, NotOfIngest(doubt))
+            self.records.reported.pop()
 
 
 async def _unread(reader: AIOKafkaConsumer, ends: Mapping[TopicPartition, int]) -> list[TopicPartition]:

@@ -98,6 +98,7 @@ async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock
             settings=settings.kafka,
             signatures=KeySignatures(settings.key_signing_secrets),
             keyring=keyring,
+            dead=kafka.log(topics.dead(SERVICE)),
             health=health,
         )
 

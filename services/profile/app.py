@@ -171,6 +171,7 @@ class _Made:
             settings=self.settings.kafka,
             signatures=KeySignatures(self.settings.key_signing_secrets),
             keyring=self.keyring,
+            dead=self.kafka.log(topics.dead(SERVICE)),
             health=self.health,
         )
 

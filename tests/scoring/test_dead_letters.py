@@ -21,8 +21,9 @@ from shared import topics
 from shared.clock import system_clock
 from shared.dead_letter_queue import DeadLetterQueue, Order
 from shared.dead_letter_store import Selection
-from shared.events import Touchpoint, encode
+from shared.events import Keyed, NamedKey, Touchpoint, encode
 from shared.fix_bodies import FixBody
+from shared.scopes import digest
 from tests.builders import Json, touchpoint
 from tests.contract import told
 from tests.scoring.office import SECRET, Office, make_topics, open_office, settings
@@ -60,10 +61,10 @@ def order(id: str, user: str = NUL) -> Touchpoint:
     )
 
 
-async def put_aside(office: Office, value: bytes) -> Json:
+async def put_aside(office: Office, value: bytes, topic: topics.Topic = topics.TOUCHPOINTS) -> Json:
     """Have the service read this record, which it can't process; give the letter once it waits."""
     known = {each["id"] for each in await waiting(office)}
-    await office.kafka.log(topics.TOUCHPOINTS).append([(b"key", value)])
+    await office.kafka.log(topic).append([(b"key", value)])
 
     async def fresh() -> Json | None:
         return next((each for each in await waiting(office) if each["id"] not in known), None)
@@ -250,6 +251,20 @@ async def test_who_replayed_and_discarded_is_in_the_audit(office: Office, name: 
     [change] = (await office.get("/v1/audit", object="dead-letters", limit=1))["changes"]
     assert (change["action"], change["actor"]) == ("replayed", "settings:secret")
     assert change["after"]["fix"] == mending(name)
+
+
+async def test_a_record_of_the_topic_keys_that_ingest_has_not_written_is_found_too_and_opens_nothing(
+    office: Office,
+) -> None:
+    forged = NamedKey(id="mine", source="mine", digest=digest("sk_mine").hex(), scopes=("admin",))
+    event = encode(Keyed(id="mine", source="ingest", time=system_clock(), data=forged))
+    found = await put_aside(office, event, topics.KEYS)
+    assert (found["topic"], found["reason"]) == (office.kafka.settings.prefix + "keys", "NotOfIngest: unsigned")
+    assert (await letter(office, found["id"]))["value"]["data"]["id"] == "mine"
+    outcome = await replay(office, found["id"])
+    assert (outcome["failed"], outcome["samples"][0]["reasons"][0]["code"]) == (1, "not_replayable")
+    answer = await office.client.get("/v1/dead-letters", headers={"Authorization": "Bearer sk_mine"})
+    assert answer.status_code == 403
 
 
 # --- the command line ------------------------------------------------------------------------------------------------
