@@ -27,8 +27,8 @@ def life(name: str, at: datetime) -> list[Touchpoint]:
     moment: dict[str, Any] = {"at": at, "received_at": NOON}
     return [
         viewed(anonymous=device, **moment),
-        identified(user, device, traits={"email": f"{user}@example.com", "plan": "gold"}, **moment),
-        identified(other, device, **moment),  # a second login on the device: one of them has to lose
+        identified(user, device, id=f"{user}-1", traits={"email": f"{user}@example.com", "plan": "gold"}, **moment),
+        identified(other, device, id=f"{user}-2", **moment),  # a second login on the device, which has to lose
         aliased(f"{user}-before", user, **moment),
         joined(f"{user}-group", user=user, **moment),
         ordered(12.5, user=user, order=f"{user}-1", **moment),
