@@ -39,16 +39,21 @@ LOOPS: Mapping[str, Collection[str]] = {
         "queue of rejected events",
         "sweeper",
         "publisher keys",
+        "publisher dead letters",
         "keys of user tokens",
     },
     "profile": {
         *("kafka", "consumer", "keys", "publisher profiles", "publisher segments", "publisher deleted segments"),
         *("publisher due", "publisher counts", "publisher computed", "publisher backlog", "publisher timeline"),
+        "publisher dead letters",
     },
-    "scoring": {"kafka", "consumer", "keys", "publisher scores", "publisher models", "publisher backlog"},
+    "scoring": {
+        *("kafka", "consumer", "keys", "publisher scores", "publisher models", "publisher backlog"),
+        "publisher dead letters",
+    },
     "personalize": {
         *("kafka", "consumer", "keys", "publisher knowledge", "publisher decisions", "publisher windows"),
-        *("publisher retention", "keys of user tokens"),
+        *("publisher retention", "publisher dead letters", "keys of user tokens"),
     },
 }
 """All that there are. A new one is added here; that each is held to its word is what this file is for."""
