@@ -9,6 +9,7 @@ the application behind another server, or in a test.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
@@ -32,8 +33,8 @@ SINGLE = frozenset({b"authorization", b"host", b"content-type", b"content-encodi
 
 def doubled(headers: Iterable[tuple[bytes, bytes]]) -> Invalid | None:
     """What is told to a request that has one of the `SINGLE` headers twice; None where it has not."""
-    names = [name for name, _ in headers if name in SINGLE]
-    twice = sorted({name.decode("ascii") for name in names if names.count(name) > 1})
+    times = Counter([name for name, _ in headers if name in SINGLE])
+    twice = sorted(name.decode("ascii") for name, many in times.items() if many > 1)
     if not twice:
         return None
     details = [{"path": name, "code": "header_twice"} for name in twice]
@@ -49,10 +50,14 @@ class Answer(NamedTuple):
 
 
 class Later(NamedTuple):
-    """An answer that can be given once `future` is done, whatever it came to: `answer` then makes it."""
+    """An answer that can be given once `future` is done, whatever it came to: `answer` then makes it.
+
+    `abandon`: called where the client goes before that; what was not begun need not be done. The future ends, too.
+    """
 
     future: asyncio.Future[Any]
     answer: Callable[[], Answer]
+    abandon: Callable[[], None] = lambda: None
 
 
 def lines(headers: Iterable[tuple[str, str]]) -> bytes:

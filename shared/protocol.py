@@ -63,6 +63,7 @@ class Protocol(HttpToolsProtocol):
         self.watch.cancel()
         if isinstance(self.cycle, Exchange):
             self.cycle.forget()
+            self.cycle.abandon()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -257,6 +258,7 @@ class Exchange:
         self.more_body = True
         self.disconnected = self.response_started = self.response_complete = False
         self.message_event = NOBODY_WAITS
+        self.later: Later | None = None
         twice = doubled(protocol.headers) if len(self.headers) < len(protocol.headers) else None
         if twice is not None:
             self._say(refused(twice))
@@ -288,7 +290,13 @@ class Exchange:
         if isinstance(answer, Answer):
             self._say(answer)
         else:
+            self.later = answer
             answer.future.add_done_callback(lambda _: self._say(self._made(answer.answer)))
+
+    def abandon(self) -> None:
+        """The client has gone. Whoever works for it is told."""
+        if self.later is not None and not self.response_complete:
+            self.later.abandon()
 
     def _made(self, make: Callable[[], A]) -> A | Answer:
         """What `make` gives; a bug in it must not leave a client without an answer."""

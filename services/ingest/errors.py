@@ -26,6 +26,7 @@ TemasError
 └── Unavailable
     ├── LogUnavailable   503 log_unavailable, Retry-After: Kafka did not acknowledge (shared)
     ├── Busy             503 busy, Retry-After: too much is arriving at once, or too much of it from this source
+    ├── Abandoned        told to nobody: the client has gone
     └── Starting         503 starting, Retry-After: this process has not read its sources and keys yet
 
 Before any of it, a request that does not arrive in time is a 408 (shared/protocol.py); clients send those again.
@@ -156,6 +157,15 @@ class UnknownEncoding(TemasError):
 
 class Busy(Unavailable):
     code = "busy"
+
+
+class Abandoned(Unavailable):
+    """Told to nobody: the client has gone before its request was read."""
+
+    code = "abandoned"
+
+    def __init__(self) -> None:
+        super().__init__("the client has gone")
 
 
 class Starting(Unavailable):

@@ -246,7 +246,7 @@ async def test_a_body_that_is_no_json_is_400_and_is_kept(door: Door, somebody: s
 
 async def test_a_body_that_is_no_json_and_nobodys_is_not_kept(door: Door, somebody: str) -> None:
     answer = await door.ask("POST", "/v1/batch", content=somebody.encode(), auth=None)
-    assert answer.status_code == 400
+    assert answer.status_code == 401
     assert await door.rejected(holding=somebody.encode()) == []
 
 

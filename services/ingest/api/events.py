@@ -33,7 +33,7 @@ class Events(Tracking):
     """Where one event comes, or a batch: its headers say which."""
 
     def _sending(self, headers: Headers, query: bytes, body: bytes) -> Sending:
-        return replace(super()._sending(headers, query, body), read=reader(headers.items()))
+        return replace(super()._sending(headers, query, body), reader=reader(headers.items()))
 
 
 class Asked(Preflight):

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from services.ingest.api.tracking import CALLS, CORS, Preflight, Tracking, told
-from services.ingest.domain.pixel import read
+from services.ingest.domain.pixel import PIXEL
 from services.ingest.service.opening import Sending
 from services.ingest.service.taking import Ingest, Receipt
 from services.ingest.settings import Settings
@@ -63,4 +63,4 @@ class Pixel(Tracking):
         return Answer(error.status, IMAGE + lines([*headers, ("temas-error", error.code)]), GIF)
 
     def _sending(self, headers: Headers, query: bytes, body: bytes) -> Sending:
-        return replace(super()._sending(headers, query, body), read=read, body=query, encoding="")
+        return replace(super()._sending(headers, query, body), reader=PIXEL, body=query, encoding="")

@@ -13,10 +13,10 @@ from urllib.parse import unquote_plus
 import msgspec
 
 from services.ingest import metrics
-from services.ingest.domain.bodies import batch, single
+from services.ingest.domain.bodies import BATCH, CALL
 from services.ingest.errors import Busy, TooLarge
 from services.ingest.service.opening import Sending
-from services.ingest.service.taking import Ingest, Receipt, Taken
+from services.ingest.service.taking import Ingest, Receipt, Taken, Taking
 from services.ingest.settings import Settings
 from shared.errors import TemasError
 from shared.events import CallType
@@ -64,7 +64,7 @@ class Tracking:
     def __init__(self, route: str, call: CallType | None, ingest: Callable[[], Ingest], settings: Settings) -> None:
         self.route = route
         self.call = call
-        self.read = batch if call is None else single
+        self.reader = BATCH if call is None else CALL
         self.ingest = ingest
         self.largest = settings.body_limit
         self.most = settings.arriving_limit
@@ -82,9 +82,9 @@ class Tracking:
             taking = self.ingest().take(self._sending(headers, query, body))
         except TemasError as error:
             return self.refused(error)
-        return Later(taking.future, lambda: self._concluded(taking))
+        return Later(taking.future, lambda: self._concluded(taking), taking.abandon)
 
-    def _concluded(self, taking: Taken) -> Answer:
+    def _concluded(self, taking: Taken | Taking) -> Answer:
         try:
             return self.taken(taking.receipt())
         except TemasError as error:
@@ -99,7 +99,7 @@ class Tracking:
 
     def _sending(self, headers: Headers, query: bytes, body: bytes) -> Sending:
         return Sending(
-            read=self.read,
+            reader=self.reader,
             body=body,
             call=self.call,
             encoding=text(headers, b"content-encoding"),

@@ -10,7 +10,8 @@ from __future__ import annotations
 import base64
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -18,9 +19,9 @@ from msgspec import Raw
 
 from services.ingest.domain import torn
 from services.ingest.domain.attributes import is_json, media_type
-from services.ingest.domain.bodies import Parcel, cleaned, unmarked
-from services.ingest.domain.bounds import BATCH_CALLS
-from services.ingest.domain.cloudevents import translated
+from services.ingest.domain.bodies import Parcel, Reader, tidied, unmarked
+from services.ingest.domain.bounds import BATCH_CALLS, EVENT_BYTES
+from services.ingest.domain.steps import Steps
 from services.ingest.domain.structured import CONTENT
 from shared.events import Reason
 
@@ -34,34 +35,56 @@ PREFIX = b"ce-"
 _events = msgspec.json.Decoder(list[Raw])
 
 
-def reader(headers: Headers) -> Callable[[bytes], Parcel]:
-    """How the body of a request with these `headers` is read."""
+def reader(headers: Headers) -> Reader:
+    """How the body of a request with these `headers` is read. Their key never stands in a body."""
     headers = list(headers)
     declared = media_type(_content_type(headers))
-    if not declared.startswith(STRUCTURED):
-        return lambda body: binary(headers, body)
-    formats = {f"{STRUCTURED}+json": structured, f"{BATCHED}+json": batched}
-    return formats.get(declared) or (
-        lambda body: _refused(body, "unknown_format", f"{declared[:80]} is not read here: use JSON")
-    )
+    if declared == f"{BATCHED}+json":
+        return Reader(_quick, batched, _no_keys)
+
+    def read(body: bytes) -> Parcel:
+        if not declared.startswith(STRUCTURED):
+            return binary(headers, body)
+        if declared == f"{STRUCTURED}+json":
+            return structured(body)
+        return _refused(body, "unknown_format", f"{declared[:80]} is not read here: use JSON")
+
+    def steps(body: bytes) -> Steps[Parcel | Reason]:
+        yield
+        return read(body)
+
+    return Reader(read, steps, _no_keys)
+
+
+def _no_keys(head: bytes) -> tuple[str, ...]:
+    return ()
 
 
 def structured(body: bytes) -> Parcel:
     """The one event that `body` is."""
-    event = unmarked(body)
-    return _parcel([(translated(event), event)])
+    return Parcel([Raw(unmarked(body))], form="cloudevent")
 
 
-def batched(body: bytes) -> Parcel:
+def batched(body: bytes) -> Steps[Parcel | Reason]:
     """The events in the JSON array that `body` is; one that is wrong is refused by itself."""
     try:
-        events = torn.whole_or_torn(_events.decode, torn.items, unmarked(body))
+        events = yield from torn.whole_or_torn(_events.decode, torn.items, unmarked(body))
+    except torn.TooMany:
+        return _refused(body, "too_many", f"a batch may have {BATCH_CALLS} events, this one has more")
     except (ValueError, RecursionError) as error:
         code = "wrong_type" if isinstance(error, msgspec.ValidationError) else "malformed_json"
         return _refused(body, code, f"a batch is a JSON array of events: {error}")
     if len(events) > BATCH_CALLS:
         return _refused(body, "too_many", f"a batch may have {BATCH_CALLS} events, this one has {len(events)}")
-    return _parcel([(translated(bytes(event)), bytes(event)) for event in events], inside="$")
+    return Parcel(events, form="cloudevent", inside="$")
+
+
+def _quick(body: bytes) -> Parcel | None:
+    try:
+        events = _events.decode(body)
+    except (ValueError, RecursionError):
+        return None
+    return Parcel(events, form="cloudevent", inside="$") if len(events) <= BATCH_CALLS else None
 
 
 def binary(headers: Headers, body: bytes) -> Parcel:
@@ -74,17 +97,16 @@ def binary(headers: Headers, body: bytes) -> Parcel:
     attributes = {name: _text(value) for name, value in given if name not in CONTENT}
     declared = _content_type(headers)
     members = {**attributes, **({"datacontenttype": declared} if declared else {}), **_data(declared, body)}
-    event = msgspec.json.encode(members)
-    return _parcel([(tuple(_faults(given)) or translated(event), event)])
+    return _parcel(msgspec.json.encode(members), *_faults(given))
 
 
-def _parcel(events: Sequence[tuple[Raw | tuple[Reason, ...], bytes]], inside: str | None = None) -> Parcel:
-    batch, originals = [call for call, _ in events], [original for _, original in events]
-    return Parcel(batch, form="cloudevent", originals=originals, inside=inside)
+def _parcel(event: bytes, *reasons: Reason) -> Parcel:
+    """The one `event`; for these `reasons`, if there are any, one that can't be used."""
+    return Parcel([reasons or Raw(event)], form="cloudevent", originals=[event])
 
 
 def _refused(body: bytes, code: str, message: str) -> Parcel:
-    return _parcel([((Reason("$", code, message),), body)])
+    return _parcel(body, Reason("$", code, message))
 
 
 def _content_type(headers: Headers) -> str:
@@ -93,14 +115,18 @@ def _content_type(headers: Headers) -> str:
 
 # --- headers ---------------------------------------------------------------------------------------------------------
 
-_QUOTED = re.compile(rb'"((?:[^"\\]|\\.)*)"', re.DOTALL)
+# To the end where the quotes are not closed: else each quote in it would be tried as a beginning, up to the end.
+_QUOTED = re.compile(rb'"((?:[^"\\]|\\.)*+)("?)', re.DOTALL)
 _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 
 
 def _decoded(value: bytes) -> bytes:
     """Without its quotes (RFC 7230, 3.2.6), which older senders set, and then without its percent signs, once."""
-    unquoted = _QUOTED.sub(lambda quoted: _ESCAPED.sub(rb"\1", quoted[1]), value.strip())
-    return unquote_to_bytes(unquoted)
+    return unquote_to_bytes(_QUOTED.sub(_unquoted, value.strip()))
+
+
+def _unquoted(quoted: re.Match[bytes]) -> bytes:
+    return _ESCAPED.sub(rb"\1", quoted[1]) if quoted[2] else quoted[0]
 
 
 def _text(value: bytes) -> str:
@@ -144,9 +170,9 @@ def _data(declared: str, body: bytes) -> dict[str, object]:
 
 
 def _is_json(declared: str, body: bytes) -> bool:
-    """Without a type it is JSON where it can be read as such."""
+    """Without a type it is JSON where it can be read as such. What is too large is not read, only looked over."""
     try:
-        msgspec.json.decode(cleaned(body))
+        msgspec.json.decode(tidied(body), type=Any if len(body) <= EVENT_BYTES else Raw)
     except (ValueError, RecursionError):
         return False
     return not declared or is_json(declared)

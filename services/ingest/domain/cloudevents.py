@@ -25,7 +25,8 @@ import msgspec
 from msgspec import Raw
 
 from services.ingest.domain.attributes import timestamp
-from services.ingest.domain.bodies import cleaned
+from services.ingest.domain.bodies import Parcel, tidied
+from services.ingest.domain.bounds import KEPT_BYTES
 from services.ingest.domain.calls import CALL_TYPES, NAME_LENGTH, NOTHING, decode_object
 from services.ingest.domain.structured import Event, Unusable, decoded, opened, plain
 from shared.events import Reason
@@ -43,6 +44,12 @@ _OURS = frozenset({"specversion", "time", "userid", "anonymousid", "channel"})
 Fields = dict[str, Any]
 
 
+def call(parcel: Parcel, place: int) -> Raw | tuple[Reason, ...]:
+    """The call at `place`, translated where it was written as an event; or what is wrong with it."""
+    found = parcel.batch[place]
+    return translated(bytes(found)) if parcel.form == "cloudevent" and isinstance(found, Raw) else found
+
+
 def translated(event: bytes) -> Raw | tuple[Reason, ...]:
     """The call that says what `event` says, which is in the structured JSON format; or what is wrong with it."""
     try:
@@ -53,8 +60,10 @@ def translated(event: bytes) -> Raw | tuple[Reason, ...]:
 
 def outlined(event: bytes) -> bytes:
     """As much of the call as can be read of an `event` that is not usable: its type, its name and its message id."""
+    if len(event) > KEPT_BYTES:
+        return b"{}"
     try:
-        members = decoded(cleaned(event))
+        members = decoded(tidied(event))
         said = [(name, plain(raw)) for name, raw in members.items() if name in ("type", "source", "id")]
     except Unusable:
         return b"{}"

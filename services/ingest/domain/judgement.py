@@ -15,7 +15,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Raw
 
-from services.ingest.domain.bodies import cleaned
+from services.ingest.domain.bodies import tidied
 from services.ingest.domain.bounds import EVENT_BYTES, KEPT_BYTES, within
 from services.ingest.domain.calls import NAME_LENGTH, NOTHING, Sent, decode_call, decode_object, named
 from services.ingest.domain.channels import channel
@@ -78,7 +78,7 @@ class Refused(msgspec.Struct, frozen=True):
 
 def judge(item: Raw, arrival: Arrival, fresh_id: Callable[[], str]) -> Accepted | Refused:
     """Accepted or Refused, whatever `item` is. `fresh_id` makes a message id for a call without one."""
-    text = cleaned(bytes(item))
+    text = tidied(bytes(item))
     try:
         judged = _judged(text, arrival, fresh_id)
     except (ValueError, RecursionError):
@@ -94,7 +94,7 @@ def refused(
     reasons: tuple[Reason, ...], body: bytes, arrival: Arrival, *, departure: Departure | None = None
 ) -> Refused:
     """`body` as a call that can't be used, with as much of it as can be read."""
-    label = _label(cleaned(body))
+    label = _label(tidied(body))
     return Refused(
         reasons=reasons,
         body=body,
@@ -265,8 +265,10 @@ def _external_ids(context: Mapping[str, Any]) -> tuple[Identifier, ...]:
 
 def _proven(body: bytes, arrival: Arrival) -> str | None:
     """The user id that is proven by what can be read of a call: of one that is judged anew no token is left."""
+    if len(body) > EVENT_BYTES:
+        body = b"{}"
     try:
-        own = decode_object(_fields.decode(cleaned(body)).get("context", NOTHING)).get(TOKEN)
+        own = decode_object(_fields.decode(tidied(body)).get("context", NOTHING)).get(TOKEN)
     except (ValueError, RecursionError):
         own = None
     try:
@@ -285,7 +287,9 @@ class _Label(msgspec.Struct, rename="camel"):
 
 
 def _label(text: bytes) -> _Label:
-    """As much of it as can be read; texts cut to what names may have."""
+    """As much of it as can be read; texts cut to what names may have. Of what is not kept whole, nothing."""
+    if len(text) > KEPT_BYTES:
+        return _Label()
     try:
         fields = _fields.decode(text)
     except (ValueError, RecursionError):

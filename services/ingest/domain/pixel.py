@@ -11,15 +11,16 @@ from __future__ import annotations
 import base64
 import binascii
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
 
-from services.ingest.domain.bodies import Parcel, single
+from services.ingest.domain.bodies import Parcel, Reader, single, write_key
 from services.ingest.domain.bounds import DEPTH, EVENT_BYTES
 from services.ingest.domain.paths import PATH_LENGTH, cut
+from services.ingest.domain.steps import Steps
 from shared.events import Reason
 
 QUERY_BYTES = EVENT_BYTES * 3 // 2
@@ -31,6 +32,17 @@ FIELDS = 500
 OBJECTS = ("properties", "traits", "context", "integrations")
 
 
+def _keys(query: bytes) -> Iterator[str]:
+    """The key that the call in `query` has, which is read for it: an address is no longer than a call."""
+    if isinstance(key := write_key(read(query)), str):
+        yield key
+
+
+def _steps(query: bytes) -> Steps[Parcel | Reason]:
+    yield
+    return read(query)
+
+
 def read(query: bytes) -> Parcel:
     """The one call in the `query` of an address; as what is wrong with it where it can't be read."""
     try:
@@ -39,6 +51,9 @@ def read(query: bytes) -> Parcel:
         return Parcel([(error.reason,)], originals=[query])
     parcel = single(call)
     return parcel if isinstance(parcel, Parcel) else Parcel([(parcel,)], originals=[call])
+
+
+PIXEL = Reader(read, _steps, _keys)
 
 
 class _Unreadable(Exception):

@@ -87,11 +87,12 @@ _WRITTEN = re.compile(rb'(userToken(?:"\s*:\s*"|%22(?:%20|\+)*%3A(?:%20|\+)*%22|
 _fields = msgspec.json.Decoder(dict[str, Raw])
 
 
-def without_tokens(body: bytes) -> bytes:
+def without_tokens(body: bytes, *, is_event: bool = True) -> bytes:
     """`body`, as it was received and whatever it is, without the token in it.
 
     Of a call, or an event that holds one, only what stands in its `context` is one; what cannot be read, and a batch
-    that was refused as a whole, lose whatever looks like one.
+    that was refused as a whole, lose whatever looks like one. `is_event`: it may be one, which holds a call as `data`;
+    that call holds no other, however deeply somebody nests it.
     """
     try:
         fields = _fields.decode(body)
@@ -99,14 +100,14 @@ def without_tokens(body: bytes) -> bytes:
         return _WRITTEN.sub(rb"\1", body)
     if "batch" in fields:
         return _WRITTEN.sub(rb"\1", body)
-    kept = {name: _kept(name, raw) for name, raw in fields.items()}
+    kept = {name: _kept(name, raw, is_event) for name, raw in fields.items()}
     return body if kept == fields else msgspec.json.encode(kept)
 
 
-def _kept(name: str, raw: Raw) -> Raw:
+def _kept(name: str, raw: Raw, is_event: bool) -> Raw:
     """A field of a call, or of an event, without the token in it."""
-    if name == "data":
-        return Raw(without_tokens(bytes(raw)))
+    if name == "data" and is_event:
+        return Raw(without_tokens(bytes(raw), is_event=False))
     if name != "context":
         return raw
     try:

@@ -63,10 +63,11 @@ class Quotas:
 
         `now` is of a clock that only goes forward, in seconds; `today` is the day in UTC.
         """
-        if source.rate is not None or source.quota is not None:
-            wait = self._wait(source, calls, now, today)
-            if wait is not None:
-                return wait
+        wait = self.exhausted(source, now, today, calls)
+        if wait is not None:
+            return wait
+        if source.rate is not None:
+            self.buckets[source.name] = self._bucket(source.name, source.rate, now).without(calls, now)
         use = Use(source.name, today)
         self.unwritten[use] = self.unwritten.get(use, 0) + calls
         return None
@@ -76,22 +77,20 @@ class Quotas:
         use = Use(source.name, today)
         self.unwritten[use] = self.unwritten.get(use, 0) - calls
 
-    def _wait(self, source: Source, calls: int, now: float, today: date) -> float | None:
-        """Seconds until the source may send so many; None where it may now, and they are taken from its bucket."""
+    def exhausted(self, source: Source, now: float, today: date, calls: int = 1) -> float | None:
+        """Seconds until the source may send so many calls; None where it may now. Nothing is counted."""
         if source.quota is not None and self._used(Use(source.name, today)) + calls > source.quota:
             metrics.REFUSED.labels(source.name, "quota").inc()
             return until_midnight(self.clock(), today)
-        if source.rate is None:
-            return None
-        bucket = self.buckets.get(source.name)
-        if bucket is None or bucket.rate != source.rate:  # a new rate starts without the old one's debt
-            bucket = Bucket.full(source.rate, now)
-        wait = bucket.wait(now)
-        if wait > 0:
+        if source.rate is not None and (wait := self._bucket(source.name, source.rate, now).wait(now)) > 0:
             metrics.REFUSED.labels(source.name, "rate").inc()
             return wait
-        self.buckets[source.name] = bucket.without(calls, now)
         return None
+
+    def _bucket(self, source: str, rate: float, now: float) -> Bucket:
+        """The source's own; a full one where its rate is new: that starts without the old one's debt."""
+        bucket = self.buckets.get(source)
+        return bucket if bucket is not None and bucket.rate == rate else Bucket.full(rate, now)
 
     def _used(self, use: Use) -> int:
         return self.written.get(use, 0) + self.unwritten.get(use, 0)

@@ -10,10 +10,11 @@ from typing import NamedTuple, NoReturn
 import msgspec
 
 from services.ingest import metrics
-from services.ingest.domain.bodies import Parcel, Read, write_key
-from services.ingest.domain.encodings import inflated
+from services.ingest.domain.bodies import KEY_BYTES, Parcel, Reader, write_key
+from services.ingest.domain.encodings import Unpacking, is_packed
 from services.ingest.domain.origins import allowed
 from services.ingest.domain.sources import Key, Source
+from services.ingest.domain.steps import Steps
 from services.ingest.errors import TooLarge, UnknownEncoding, WrongOrigin
 from services.ingest.service.registry import Snapshot
 from shared.auth import credential
@@ -24,10 +25,19 @@ MOST_DETAILS = 100
 """Bad fields that an answer names. The first ones tell what to do; all of them are in touchpoints.rejected."""
 
 
-class Sending(msgspec.Struct, frozen=True, gc=False):
-    """One request as it came. `call`: the kind that its address names; None for a batch. `read` finds its calls."""
+SMALL_BYTES = 128 * 1024
+"""Of a body that is read, judged and answered at once, 2 ms with all that is in it: a batch of 100 has 85 KB. What is
+larger has its turn among others like it (turns.py)."""
 
-    read: Read
+
+TINY_BYTES = 4 * 1024
+"""Of a body that is read whole even for its key. Most requests of browsers have one call, and its key in it."""
+
+
+class Sending(msgspec.Struct, frozen=True, gc=False):
+    """One request as it came. `call`: the kind that its address names; None for a batch. `reader` finds its calls."""
+
+    reader: Reader
     body: bytes
     call: CallType | None = None
     encoding: str = ""
@@ -46,20 +56,78 @@ class Opened(NamedTuple):
     parcel: Parcel
 
 
-def opened(sending: Sending, known: Snapshot, now: datetime, limit: int) -> Opened:
-    """The source and the calls of `sending`; a body that can't be read is one call that can't be used.
+class Opening:
+    """A request that is read as far as somebody asks, once a key that holds is known to have come with it."""
 
-    `limit`: bytes that the body may have when it is unpacked. Raises what keeps nothing: Unauthorized, Forbidden,
-    WrongOrigin, TooLarge, UnknownEncoding, and Invalid where it can't be read whose the request is.
-    """
-    key = _beside(sending, known)
-    sent = _read(sending, limit)
-    if isinstance(sent, Parcel):
-        key = key or _public(write_key(sent), known)
-        return Opened(_source(key, sending.origin, now), sent)
-    if key is None:
-        raise invalid([("$", (sent,))])
-    return Opened(_source(key, sending.origin, now), Parcel([(sent,)], originals=[sending.body]))
+    __slots__ = ("known", "now", "sending", "settled", "unpacking")
+
+    def __init__(self, sending: Sending, known: Snapshot, now: datetime, limit: int) -> None:
+        """`settled`: the source, where the key is beside the body. Raises Unauthorized, Forbidden and WrongOrigin."""
+        self.sending = sending
+        self.known = known
+        self.now = now
+        key = _beside(sending, known)
+        self.settled = None if key is None else _source(key, sending.origin, now)
+        packed = is_packed(sending.body, sending.encoding)
+        self.unpacking = Unpacking(sending.body, sending.encoding, limit) if packed else None
+
+    def source(self) -> Source:
+        """That of the key beside the body, else of a key in its first bytes, of which KEY_BYTES are unpacked for that.
+
+        Whose the request is in the end, the whole body tells (`opened`). Raises Unauthorized, Forbidden, WrongOrigin.
+        """
+        return self.settled or _source(self._first_key(), self.sending.origin, self.now)
+
+    @property
+    def is_tiny(self) -> bool:
+        return self.unpacking is None and len(self.sending.body) <= TINY_BYTES
+
+    def _first_key(self) -> Key | None:
+        """The first key in the first bytes that may be it."""
+        if self.unpacking is None:
+            head = self.sending.body[:KEY_BYTES]
+        elif "br" in self.sending.encoding.lower():
+            return None  # brotli makes 8 MB of a few bytes before it shows the first of them
+        else:
+            self.unpacking.up_to(KEY_BYTES)
+            head = b"".join(self.unpacking.pieces)[:KEY_BYTES]
+        found = (_public(text, self.known) for text in self.sending.reader.keys(head))
+        return next((key for key in found if key is not None and key.holds(self.now)), None)
+
+    def small(self) -> Parcel | None:
+        """The calls, where all of the request is small and plainly right."""
+        body: bytes | Reason = self.sending.body
+        if self.unpacking is not None:
+            self.unpacking.up_to(SMALL_BYTES + 1)
+            if not self.unpacking.ended:
+                return None
+            body = self.unpacking.text()
+        return self.sending.reader.quick(body) if isinstance(body, bytes) and len(body) <= SMALL_BYTES else None
+
+    def steps(self) -> Steps[Parcel]:
+        """All calls that can be found; where none can, the body is one call that can't be used.
+
+        Raises what keeps nothing: TooLarge, UnknownEncoding, and Invalid where it can't be read whose the request is.
+        """
+        body: bytes | Reason = self.sending.body
+        if self.unpacking is not None:
+            while self.unpacking.more():
+                yield
+            body = self.unpacking.text()
+        if isinstance(body, Reason) and body.code in _KEEPS_NOTHING:
+            raise _KEEPS_NOTHING[body.code](body.message)
+        sent = (yield from self.sending.reader.steps(body)) if isinstance(body, bytes) else body
+        if isinstance(sent, Parcel):
+            return sent
+        if self.settled is None:
+            raise invalid([("$", (sent,))])
+        return Parcel([(sent,)], originals=[self.sending.body])
+
+    def opened(self, parcel: Parcel) -> Opened:
+        """Whose it is, now that all of it was read. Raises Unauthorized, Forbidden and WrongOrigin."""
+        if self.settled is not None:
+            return Opened(self.settled, parcel)
+        return Opened(_source(_public(write_key(parcel), self.known), self.sending.origin, self.now), parcel)
 
 
 def _beside(sending: Sending, known: Snapshot) -> Key | None:
@@ -90,18 +158,9 @@ def _source(key: Key | None, origin: str | None, now: datetime) -> Source:
 
 def _nobody() -> NoReturn:
     raise Unauthorized(
-        "give a write key that holds: as HTTP Basic user name, as writeKey in the body, or as ?writeKey= in the "
-        "address; or a secret key, as HTTP Basic user name or Bearer token"
+        "give a write key that holds: as HTTP Basic user name, as ?writeKey= in the address, or as writeKey in the "
+        f"body (within its first {KEY_BYTES // 1024} KB); or a secret key, as HTTP Basic user name or Bearer token"
     )
-
-
-def _read(sending: Sending, limit: int) -> Parcel | Reason:
-    body = inflated(sending.body, sending.encoding, limit)
-    if isinstance(body, bytes):
-        return sending.read(body)
-    if body.code in _KEEPS_NOTHING:
-        raise _KEEPS_NOTHING[body.code](body.message)
-    return body
 
 
 _KEEPS_NOTHING: Mapping[str, type[TemasError]] = {"too_large": TooLarge, "unknown_encoding": UnknownEncoding}
