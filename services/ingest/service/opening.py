@@ -11,7 +11,7 @@ import msgspec
 
 from services.ingest import metrics
 from services.ingest.domain.bodies import KEY_BYTES, Parcel, Reader, write_key
-from services.ingest.domain.encodings import Unpacking, is_packed
+from services.ingest.domain.encodings import PIECE, Unpacking, is_packed
 from services.ingest.domain.origins import allowed
 from services.ingest.domain.sources import Key, Source
 from services.ingest.domain.steps import Steps
@@ -71,12 +71,35 @@ class Opening:
         packed = is_packed(sending.body, sending.encoding)
         self.unpacking = Unpacking(sending.body, sending.encoding, limit) if packed else None
 
-    def source(self) -> Source:
-        """That of the key beside the body, else of a key in its first bytes, of which KEY_BYTES are unpacked for that.
+    def source(self) -> Source | None:
+        """That of the key beside the body, else of a key in its first bytes; None where more has to be unpacked for it.
 
         Whose the request is in the end, the whole body tells (`opened`). Raises Unauthorized, Forbidden, WrongOrigin.
         """
-        return self.settled or _source(self._first_key(), self.sending.origin, self.now)
+        if self.settled is not None:
+            return self.settled
+        if self.unpacking is not None and not self._hides_its_key:
+            self.unpacking.up_to(PIECE)
+        key = self._first_key()
+        if key is None and self._may_go_on:
+            return None
+        return _source(key, self.sending.origin, self.now)
+
+    def seeking(self) -> Steps[Source]:
+        """The same, from as much of the body as is unpacked for it at most."""
+        while self._may_go_on and self.unpacking is not None and self.unpacking.more():
+            yield
+        return _source(self._first_key(), self.sending.origin, self.now)
+
+    @property
+    def _may_go_on(self) -> bool:
+        unpacking = self.unpacking
+        return unpacking is not None and not (self._hides_its_key or unpacking.ended or unpacking.size >= KEY_BYTES)
+
+    @property
+    def _hides_its_key(self) -> bool:
+        """brotli makes 8 MB of a few bytes before it shows the first of them."""
+        return "br" in self.sending.encoding.lower()
 
     @property
     def is_tiny(self) -> bool:
@@ -84,13 +107,8 @@ class Opening:
 
     def _first_key(self) -> Key | None:
         """The first key in the first bytes that may be it."""
-        if self.unpacking is None:
-            head = self.sending.body[:KEY_BYTES]
-        elif "br" in self.sending.encoding.lower():
-            return None  # brotli makes 8 MB of a few bytes before it shows the first of them
-        else:
-            self.unpacking.up_to(KEY_BYTES)
-            head = b"".join(self.unpacking.pieces)[:KEY_BYTES]
+        pieces = (self.sending.body,) if self.unpacking is None else self.unpacking.pieces
+        head = b"".join(pieces)[:KEY_BYTES]
         found = (_public(text, self.known) for text in self.sending.reader.keys(head))
         return next((key for key in found if key is not None and key.holds(self.now)), None)
 

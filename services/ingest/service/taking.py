@@ -40,6 +40,9 @@ SMALL_CALLS = 128
 GROUP_BYTES = 4_096
 """Of calls that are judged without a look at the time."""
 
+UNKNOWN = Source(name="unknown key")
+"""Whose turn it is where a body has to be unpacked to find its key. No source can have this name."""
+
 _accepted = cache(metrics.ACCEPTED.labels)  # to find a series by its labels takes longer than to count
 
 
@@ -154,8 +157,8 @@ class Ingest:
         """
         now, snapshot = self.clock(), self.registry.current
         opening = Opening(sending, snapshot, now, self.limit)
-        if opening.settled is None and not opening.is_tiny:
-            opening.source()
+        if not opening.is_tiny and opening.source() is None:
+            return self._begun(opening, None)
         parcel = opening.small()
         if parcel is None or len(parcel.batch) > SMALL_CALLS:
             return self._begun(opening, parcel)
@@ -174,7 +177,7 @@ class Ingest:
 
         Raises TooManyCalls where its source has had its share already, and Busy where too much of it waits.
         """
-        source = opening.source()
+        source = opening.source() or UNKNOWN
         self._refuse(source, self.counts.quotas.exhausted(source, monotonic(), opening.now.date()))
         self.turns.check(source.name)
         size = len(opening.sending.body)
@@ -185,6 +188,10 @@ class Ingest:
         return Taking(task, pace)
 
     async def _in_turn(self, opening: Opening, source: Source, parcel: Parcel | None, pace: Pace) -> Receipt:
+        if source is UNKNOWN:
+            async with self.turns.turn(source.name, pace):
+                source = await pace.through(opening.seeking())
+            self.turns.check(source.name)
         async with self.turns.turn(source.name, pace):
             if parcel is None:
                 parcel = await pace.through(opening.steps())
