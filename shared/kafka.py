@@ -20,6 +20,7 @@ from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from shared import topics
+from shared.clock import Clock, system_clock
 from shared.errors import Invalid, LogUnavailable
 from shared.events import CONTENT_TYPE
 from shared.health import Health, Part
@@ -178,8 +179,9 @@ class ProducerEnded(Exception):
 class Kafka:
     """A process's one producer, and the logs that append through it. One of its loops, too: it looks at the brokers."""
 
-    def __init__(self, settings: KafkaSettings, producer: AIOKafkaProducer, health: Health) -> None:
+    def __init__(self, settings: KafkaSettings, producer: AIOKafkaProducer, health: Health, clock: Clock) -> None:
         self.settings = settings
+        self.clock = clock
         self.producer = producer
         self.part = health.part("kafka")
         self.pulse = health.pulse("kafka")
@@ -188,8 +190,11 @@ class Kafka:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: KafkaSettings, health: Health) -> AsyncIterator[Self]:
-        """Connect; at the end let what waits be acknowledged, then close. Raises KafkaError if no broker answers."""
+    async def open(cls, settings: KafkaSettings, health: Health, clock: Clock = system_clock) -> AsyncIterator[Self]:
+        """Connect; at the end let what waits be acknowledged, then close. Raises KafkaError if no broker answers.
+
+        `clock`: what records are dated by. Brokers refuse those that are an hour ahead of their own.
+        """
         producer = AIOKafkaProducer(
             **connection(settings),
             acks="all",
@@ -204,7 +209,7 @@ class Kafka:
         )
         try:
             await library_call(producer.start())
-            kafka = cls(settings, producer, health)
+            kafka = cls(settings, producer, health, clock)
             try:
                 yield kafka
             finally:
@@ -250,7 +255,7 @@ class Kafka:
         """The log of `topic`: one for each topic and process, so that all who append share its batches."""
         name = self.settings.prefix + topic.name
         if name not in self.logs:
-            self.logs[name] = Log(self.producer, name, self.settings, self.part)
+            self.logs[name] = Log(self.producer, name, self.settings, self.part, self.clock)
         return self.logs[name]
 
 
@@ -277,9 +282,12 @@ class Log:
     partition leaves as one record batch, and that batch's acknowledgement answers all of its waiters (127,000/s).
     """
 
-    def __init__(self, producer: AIOKafkaProducer, topic: str, settings: KafkaSettings, part: Part) -> None:
+    def __init__(
+        self, producer: AIOKafkaProducer, topic: str, settings: KafkaSettings, part: Part, clock: Clock = system_clock
+    ) -> None:
         self.producer = producer
         self.topic = topic
+        self.clock = clock
         self.deadline = settings.deadline
         self.limit = settings.waiting_limit
         self.part = part
@@ -389,9 +397,10 @@ class Log:
 
     async def _send(self, partition: int, members: Sequence[Waiter]) -> int:
         batch = self.producer.create_batch()
+        now = int(self.clock().timestamp() * 1000)
         for member in members:
             for key, value in member.records:
-                batch.append(timestamp=None, key=key, value=value, headers=HEADERS)
+                batch.append(timestamp=now, key=key, value=value, headers=HEADERS)
         acknowledgement = await self.producer.send_batch(batch, self.topic, partition=partition)
         # Shielded from our deadline: aiokafka's sender fails for good when a batch that it holds is cancelled.
         acknowledgement.add_done_callback(lambda future: future.cancelled() or future.exception())

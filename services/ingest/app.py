@@ -25,6 +25,7 @@ from services.ingest.service.counts import Counts
 from services.ingest.service.inferring import Inferring
 from services.ingest.service.looking import Tail
 from services.ingest.service.planning import Planning
+from services.ingest.service.present import CommonClock
 from services.ingest.service.registry import Registry
 from services.ingest.service.rejected import Rejections
 from services.ingest.service.sources import Sources
@@ -86,7 +87,8 @@ def build(settings: Settings, clock: Clock = system_clock) -> FastAPI:
 @asynccontextmanager
 async def running(app: FastAPI, settings: Settings, health: Health, clock: Clock) -> AsyncIterator[None]:
     """Everything that the service is made of, while the block lasts."""
-    async with Kafka.open(settings.kafka, health) as kafka, Database.open(settings.database) as database:
+    clock = CommonClock(clock)
+    async with Kafka.open(settings.kafka, health, clock) as kafka, Database.open(settings.database) as database:
         await kafka.require(NEEDED)
         touchpoints = kafka.log(topics.TOUCHPOINTS)
 

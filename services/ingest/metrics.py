@@ -71,6 +71,10 @@ LOG_SECONDS = Histogram(
     "Seconds that a request waited for Kafka's acknowledgement.",
     buckets=BUCKETS,
 )
+CLOCK_AHEAD = Gauge(
+    "temas_ingest_clock_ahead_seconds",
+    "By how much this machine's clock is ahead of the database's, which holds. Past a second: mend the clock.",
+)
 REGISTRY_REVISION = Gauge(
     "temas_ingest_registry_revision",
     "Number of the last change of sources, keys or plan that this process knows. Processes that differ for long: look.",

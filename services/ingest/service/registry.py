@@ -18,6 +18,7 @@ from services.ingest.domain.grants import USUAL
 from services.ingest.domain.plan import NO_PLAN, Plan
 from services.ingest.domain.sources import Key, Keys, Source
 from services.ingest.errors import Starting
+from services.ingest.service.present import CommonClock
 from services.ingest.settings import Settings
 from services.ingest.store import plan, sources
 from shared import audit
@@ -118,6 +119,8 @@ class Registry:
             await asyncio.sleep(EVERY)
 
     async def _renew(self) -> None:
+        if isinstance(self.clock, CommonClock):
+            await self.clock.compare(self.database)
         if self._current is None or await self.database.retrying(audit.revision) != self._current.revision:
             await self.load()
 
