@@ -216,6 +216,8 @@ class _Deflate:
     def fed(self, packed: bytes) -> Pieces:
         while piece := self.inflate.decompress(packed, PIECE):
             yield piece
+            if self.inflate.eof:
+                return  # what is behind the end is called unconsumed, too
             packed = self.inflate.unconsumed_tail
 
 
