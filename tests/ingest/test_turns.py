@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import gzip
 import json
 import time
 import uuid
 import zlib
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -120,6 +121,18 @@ class Door:
         calls = sum(self.counts.quotas.unwritten.values())
         kept = len(self.touchpoints.records) + len(self.rejected.records)
         return self.ingest.shares.waiting, sum(map(len, self.ingest.turns.waiting.values())), calls - kept
+
+
+@pytest.fixture(autouse=True)
+def collector() -> Iterator[None]:
+    """Collect garbage as a process that serves does: else all that the tests hold is looked through, again and again."""
+    usual = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+    yield
+    gc.set_threshold(*usual)
+    gc.unfreeze()
 
 
 @pytest.fixture
