@@ -125,7 +125,7 @@ class Door:
 
 @pytest.fixture(autouse=True)
 def collector() -> Iterator[None]:
-    """Collect garbage as a process that serves does: else all that the tests hold is looked through, again and again."""
+    """Collect garbage as a process that serves does: else all that the tests hold is looked through, time and again."""
     usual = gc.get_threshold()
     gc.collect()
     gc.freeze()
