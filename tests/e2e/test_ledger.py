@@ -1,4 +1,5 @@
-"""Nothing lost, nothing twice, while thirty processes die under load: the clients' ledger against the databases."""
+"""Nothing lost, nothing twice, while thirty processes die under load and servers are away: the clients' ledger against
+the databases."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ import pytest
 from deploy.local.services import complaint
 from deploy.local.settings import SERVICES
 from shared.topics import PROFILES, TOUCHPOINTS, dead
+from tests.e2e.faults import away
 from tests.e2e.ledger import Client, Ledger, Person, Truth, Versions, attempt, truth
 from tests.e2e.temas import CONSUMERS, Temas, connected, identifiers
 from tests.servers import started_stack
@@ -24,6 +26,12 @@ KILLED = ("ingest", "profile", "scoring", "personalize", "kafka", "postgres")
 KILLS = 30
 SEED = 20261121
 """Which process is killed when follows from it; which request that hits does not."""
+
+OUTAGES = {KILLS // 3: "kafka", 2 * KILLS // 3: "postgres"}
+"""After so many kills a server is not only killed but stays away for a while, and only then are others killed again."""
+
+AWAY = 40.0
+"""Seconds."""
 
 CLIENTS = 6
 PEOPLE = 24
@@ -39,6 +47,7 @@ class Aftermath:
     versions: Versions
     truth: Truth
     kills: Sequence[str]
+    alive: bool
 
 
 @pytest.fixture(scope="module")
@@ -59,25 +68,37 @@ async def after() -> AsyncIterator[Aftermath]:
                 asyncio.create_task(versions.watch("profile", temas.profile, people)),
                 asyncio.create_task(versions.watch("scores", temas.scores, people)),
             ]
-            kills = await _kill(temas, chance)
-            await until(lambda: _all_ready(temas))
+            kills = await _break(temas, chance)
+            await until(lambda: _all_ready(temas))  # nobody has restarted anything by hand
+            alive = await _all_alive(temas)
             await until(lambda: _enough_to_lose(ledger, versions))
             enough.set()
             await asyncio.gather(*running)
             await temas.settled()
             for task in watching:
                 task.cancel()
-            yield Aftermath(temas, people, ledger, versions, truth(await temas.log()), kills)
+            yield Aftermath(temas, people, ledger, versions, truth(await temas.log()), kills, alive)
 
 
-async def _kill(temas: Temas, chance: random.Random) -> list[str]:
-    """SIGKILL to one process after the other: each as often, in any order. Gives who died."""
+async def _break(temas: Temas, chance: random.Random) -> list[str]:
+    """SIGKILL to one process after the other: each as often, in any order; and two outages. Gives who died."""
     doomed = list(KILLED) * (KILLS // len(KILLED))
     chance.shuffle(doomed)
-    for name in doomed:
+    for number, name in enumerate(doomed):
+        if number in OUTAGES:
+            await _outage(temas, OUTAGES[number])
         await asyncio.sleep(chance.uniform(0.5, 4.0))
         await until(lambda name=name: _killed(temas, name))  # type: ignore[misc]
     return doomed
+
+
+async def _outage(temas: Temas, server: str) -> None:
+    """Keep `server` away for a while, once it is up and every service is."""
+    await until(lambda: _all_ready(temas))
+    await until(lambda: temas.stack.process(server))
+    with away(temas.stack, server):
+        await asyncio.sleep(AWAY)
+    await until(lambda: temas.stack.process(server))
 
 
 async def _killed(temas: Temas, name: str) -> bool:
@@ -96,6 +117,15 @@ async def _all_ready(temas: Temas) -> bool:
         *(asyncio.to_thread(complaint, port, temas.stack.environment["TEMAS_SECRET_KEY"]) for port in ports)
     )
     return complaints == [None] * len(ports)
+
+
+async def _all_alive(temas: Temas) -> bool:
+    answers = [await temas.http.get(f"{temas.stack.url(service)}/healthz") for service in SERVICES]
+    return all(answer.status_code == 200 for answer in answers)
+
+
+async def test_every_process_is_alive_and_ready_again_by_itself(after: Aftermath) -> None:
+    assert after.alive
 
 
 async def test_there_was_enough_to_lose(after: Aftermath) -> None:
