@@ -384,9 +384,9 @@ HOSTILE: dict[str, Callable[[], bytes]] = {  # made when they are sent: together
 @pytest.mark.parametrize("name", HOSTILE)
 async def test_whatever_a_batch_holds_others_are_answered_meanwhile(door: Door, name: str) -> None:
     usual = await unit(door)
-    before = len(door.touchpoints.records)
+    before, body = len(door.touchpoints.records), HOSTILE[name]()
     async with watched() as held:
-        said = await door.told(HOSTILE[name]())
+        said = await door.told(body)
     assert said in ("taken", "invalid_request")
     assert held.longest < MOST * usual, f"{held.longest / usual:.0f} times a batch of 100"
     if name.startswith(("5,000 usual", "2,500", "240 that are full of escapes")):
