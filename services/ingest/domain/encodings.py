@@ -79,6 +79,7 @@ class Unpacking:
             piece = next(self.coming, None)
         except Unreadable as error:
             piece, self.wrong = None, error.reason
+            self.drop()
         if piece is None:
             self.ended = True
             return False
@@ -90,6 +91,11 @@ class Unpacking:
         """Unpack until so many bytes are there, or the end is."""
         while self.size < size and self.more():
             pass
+
+    def drop(self) -> None:
+        """Hold nothing of it any more: an error that tells of it may be held for longer than its bytes should be."""
+        self.pieces.clear()
+        self.coming = iter(())
 
     def text(self) -> bytes | Reason:
         """What was unpacked until now, or what is wrong with it."""

@@ -132,6 +132,7 @@ class Opening:
             while self.unpacking.more():
                 yield
             body = self.unpacking.text()
+            self.unpacking.drop()
         if isinstance(body, Reason) and body.code in _KEEPS_NOTHING:
             raise _KEEPS_NOTHING[body.code](body.message)
         sent = (yield from self.sending.reader.steps(body)) if isinstance(body, bytes) else body
@@ -140,6 +141,11 @@ class Opening:
         if self.settled is None:
             raise invalid([("$", (sent,))])
         return Parcel([(sent,)], originals=[self.sending.body])
+
+    def drop(self) -> None:
+        """Hold nothing of what was unpacked any more."""
+        if self.unpacking is not None:
+            self.unpacking.drop()
 
     def opened(self, parcel: Parcel) -> Opened:
         """Whose it is, now that all of it was read. Raises Unauthorized, Forbidden and WrongOrigin."""

@@ -182,12 +182,19 @@ class Ingest:
         """
         source = opening.source() or UNKNOWN
         self._refuse(source, self.counts.quotas.exhausted(source, monotonic(), opening.now.date()))
-        self.turns.check(source.name)
         size = len(opening.sending.body)
+        self.turns.check(source.name)
         self.shares.take(source.name, size)
+        self.turns.enter(source.name)
+
+        def ended(_: object) -> None:
+            opening.drop()
+            self.turns.leave(source.name)
+            self.shares.give_back(source.name, size)
+
         pace = Pace()
         task = asyncio.get_running_loop().create_task(self._in_turn(opening, source, parcel, pace))
-        task.add_done_callback(lambda _: self.shares.give_back(source.name, size))
+        task.add_done_callback(ended)
         return Taking(task, pace)
 
     async def _in_turn(self, opening: Opening, source: Source, parcel: Parcel | None, pace: Pace) -> Receipt:

@@ -7,7 +7,7 @@ an outage for everybody else, and two such batches at once take no less time tha
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from time import perf_counter
@@ -23,7 +23,7 @@ SLICE = 0.002
 """Seconds of work between two moments in which others are answered. A batch of 100 takes about as long."""
 
 WAITING = 100
-"""Large requests of one source that may wait. Clients give up before that many have been worked on."""
+"""Large requests of one source that may be under way. Clients give up before that many have been worked on."""
 
 
 class Pace:
@@ -70,12 +70,24 @@ class Turns:
     def __init__(self) -> None:
         self.taken = False
         self.waiting: dict[str, deque[asyncio.Future[None]]] = {}
+        self.entered: Counter[str] = Counter()
 
     def check(self, source: str) -> None:
-        """Raises Busy where too many of `source` wait already."""
-        if len(self.waiting.get(source, ())) >= WAITING:
+        """Raises Busy where too many of `source` are under way already."""
+        if self.entered[source] >= WAITING:
             metrics.REFUSED.labels(source, "turns").inc()
-            raise Busy(f"too many large requests of source {source!r} wait already: send this again in a moment")
+            raise Busy(
+                f"too many large requests of source {source!r} are under way already: send this again in a moment"
+            )
+
+    def enter(self, source: str) -> None:
+        """A request of `source` is under way, until it leaves."""
+        self.entered[source] += 1
+
+    def leave(self, source: str) -> None:
+        self.entered[source] -= 1
+        if not self.entered[source]:
+            del self.entered[source]
 
     @asynccontextmanager
     async def turn(self, source: str, pace: Pace) -> AsyncIterator[None]:
