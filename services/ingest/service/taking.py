@@ -37,7 +37,7 @@ from shared.kafka import Appended, Log, Position, Record, token
 SMALL_CALLS = 128
 """Of a request that is answered at once: such a batch takes 2 ms, or 4 where none of its calls can be used."""
 
-GROUP_BYTES = 4_096
+GROUP_BYTES = 16_384
 """Of calls that are judged without a look at the time."""
 
 CALL_BYTES = 400
