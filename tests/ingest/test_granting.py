@@ -230,7 +230,7 @@ async def test_a_standing_that_there_is_not_is_refused_by_field(door: Door, name
 async def test_not_granted_is_counted_by_source(door: Door, name: str) -> None:
     key = await public_key(door, name)
     await posted(door, key, alias("u-old", "u-new"))
-    counted = (await door.ask("GET", "/metrics")).text
+    counted = (await door.client.get("/metrics", auth=(SECRET_KEY, ""))).text
     assert f'temas_ingest_rejected_total{{reason="not_granted",source="{name}"}} 1.0' in counted
 
 

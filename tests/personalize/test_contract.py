@@ -31,6 +31,8 @@ OPERATIONS = operations(
     SECRET,
 )
 FOR_PEOPLE = "GET /v1/decide"
+LETTER = "GET /v1/dead-letters/{id}"
+"""There is none: what it shows of one, tests/scoring/test_dead_letters.py holds for all services."""
 OFFER = {"name": "Tea", "kind": "content", "placements": ["home"], "value": 10.0}
 QUESTION = {"profile": "anonymous_id:a-1", "placement": "home"}
 
@@ -66,7 +68,7 @@ def known(label: str, decision: str) -> dict[str, str]:
     return {"id": decision if "/decisions/" in label else "tea"}
 
 
-@pytest.mark.parametrize("label", [each for each in shown(OPERATIONS, {"id": ""}) if each != FOR_PEOPLE])
+@pytest.mark.parametrize("label", [each for each in shown(OPERATIONS, {"id": ""}) if each not in (FOR_PEOPLE, LETTER)])
 def test_a_route_shows_what_is_there(label: str, running: tuple[str, str], session: requests.Session) -> None:
     address, decision = running
     shows_what_is_there(OPERATIONS[label], address, session, SECRET, known(label, decision))

@@ -98,7 +98,9 @@ async def test_both_ways_let_in_the_same(desk: Desk, client: httpx.AsyncClient) 
     by_key = {
         name: (await same(desk, client, body, {"authorization": f"Bearer {text}"})).status_code for name, text in texts
     }
-    assert by_key == {"write": 403, "read": 403, "decide": 200, "admin": 200, "revoked": 403, "wrong": 403}
+    opened = {name for name, status in by_key.items() if status == 200}
+    assert opened == {"decide", "admin"}
+    assert {status for name, status in by_key.items() if name not in opened} == {403}
     strangers: tuple[dict[str, str], ...] = ({}, {"authorization": "Basic ???"})
     for stranger in strangers:
         assert (await same(desk, client, body, stranger)).status_code == 401

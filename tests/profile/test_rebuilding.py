@@ -553,7 +553,8 @@ async def test_whoever_follows_crowds_out_nobody(database: Database, monkeypatch
     following_on = asyncio.create_task(following.follow(database, "profile", Hands()))
     try:
         await until(lambda: len(marked) > 2)
-        assert marked[:3] == [10, 1, 1], "one at a time, while ten wait"
+        assert marked[0] == 10
+        assert max(marked[1:]) <= 1, "one at a time, while ten wait; none, where one is nobody's"
         await published(database)
         await following_on
         await published(database)

@@ -242,6 +242,6 @@ async def test_what_was_blocked_in_the_settings_is_taken_apart_by_relink(databas
     for limits, whose in ((blocking, "anonymous_id:kiosk"), (ROOMY, "user_id:u")):
         service = Rulings(profiles(limits), now)
         await database.retrying(
-            lambda work, service=service: service.relink([kiosk, Identifier("crm", "never seen")], work)  # type: ignore[misc]
+            lambda work, service=service: service.relink([kiosk, Identifier("crm", "never seen")], "cli:me", work)  # type: ignore[misc]
         )
         assert (await assigned(database))["anonymous_id", "kiosk"] == id_of(whose)
