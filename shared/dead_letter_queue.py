@@ -54,7 +54,7 @@ class DeadLetterNotFound(NotFound):
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """What somebody wants done: to which letters, the oldest `limit` of them; `told` is how the audit says it."""
+    """An order to do something to the oldest `limit` of some letters. `told` is the order as the audit has it."""
 
     which: Selection
     limit: int
@@ -72,7 +72,7 @@ class Tried(NamedTuple):
 
 
 class DeadLetterQueue:
-    """What can be done with the dead letters of one service.
+    """The dead letters of one service, to be listed, replayed and discarded.
 
     `prefix` is that of the installation's topics. `ordered` is called when something is to be applied.
     """
@@ -104,9 +104,9 @@ class DeadLetterQueue:
     # --- replaying ---------------------------------------------------------------------------------------------------
 
     async def try_out(self, order: Order) -> list[Tried]:
-        """Give what a replay would have applied once more, and change nothing.
+        """Give the letters as a replay would have them applied, and change nothing.
 
-        Whether the handler can apply it is only seen when it does.
+        A handler may refuse one all the same: that is only seen when it is applied.
         """
         rows = await self.database.retrying(lambda work: store.oldest(work, _waiting(order.which), order.limit))
         return self._tried(rows, order.fix)
@@ -120,7 +120,7 @@ class DeadLetterQueue:
             entry = {"at": rfc3339(self.clock()), "by": order.actor}
             await store.mark(work, [self._mark(each, entry) for each in tried])
             if tried:
-                after = {**order.told, "replayed": sum(isinstance(each.mended, bytes) for each in tried)}
+                after = {**order.told, "ordered": sum(isinstance(each.mended, bytes) for each in tried)}
                 await self.audit.note(work, order.actor, "replayed", "dead-letters", after=after)
             return tried
 
