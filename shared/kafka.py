@@ -17,7 +17,9 @@ import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import AIOKafkaConnection, CloseReason
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.protocol.group import LeaveGroupRequest
 
 from shared import topics
 from shared.clock import Clock, system_clock
@@ -111,7 +113,26 @@ async def consumer(
         # `stop` lets the CancelledError out of a task that it has cancelled itself (aio-libs/aiokafka#647, seen with
         # 0.14.0), and leaves what it would have closed after that: a task that fetches for ever, connections.
         fetcher = client._fetcher
-        await _closed(client.stop, *([fetcher.close] if fetcher else []), client._client.close)
+        await _closed(
+            lambda: _leave_group(client), client.stop, *([fetcher.close] if fetcher else []), client._client.close
+        )
+
+
+async def _leave_group(client: AIOKafkaConsumer) -> None:
+    """Leave the consumer group of `client`, if it has one, at once: in the middle of a rebalance, too.
+
+    `stop` waits for the rebalance first, which takes as long as the slowest member needs to notice it (3 s and more),
+    and sends its LeaveGroupRequest on the connection that the broker keeps busy until then. A member that goes without
+    leaving keeps its partitions, unread, until its session ends.
+    """
+    coordinator = client._coordinator
+    if not isinstance(coordinator, GroupCoordinator):
+        return
+    await end([coordinator._coordination_task])
+    if coordinator.member_id and coordinator.coordinator_id is not None:
+        request = LeaveGroupRequest(coordinator.group_id, coordinator.member_id)
+        await client._client.send(coordinator.coordinator_id, request)
+    coordinator.reset_generation()  # so that `stop` does not leave a second time
 
 
 async def _closed(*steps: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -123,7 +123,7 @@ async def test_the_write_key_comes_in_three_ways(door: Door, somebody: str) -> N
 
 async def test_the_secret_key_makes_it_the_servers(door: Door, somebody: str) -> None:
     for rest in ({"auth": (SECRET_KEY, "")}, {"auth": None, "headers": {"authorization": f"Bearer {SECRET_KEY}"}}):
-        succeeded(await door.post("/v1/page", page(user=somebody), **rest, timeout=9))
+        succeeded(await door.post("/v1/page", page(user=somebody), **rest))
     assert [(each.source, each.data.channel) for each in await door.touchpoints(of=somebody)] == [
         ("server", "server")
     ] * 2

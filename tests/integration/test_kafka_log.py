@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import uvloop
@@ -287,6 +288,29 @@ async def test_a_client_that_could_not_start_is_closed(servers: Servers, caplog:
                 pass
     gc.collect()
     assert "Unclosed" not in caplog.text
+
+
+async def test_a_consumer_that_stops_while_its_group_rebalances_leaves_the_group(here: Opened) -> None:
+    async def members() -> tuple[str, list[str]]:
+        async with admin(here.settings) as client:
+            ((_, _, state, _, _, found, *_),) = (await client.describe_consumer_groups([group]))[0].groups
+        return state, [member[0] for member in found]
+
+    async def waits_for_the_first() -> bool:
+        state, found = await members()
+        return state == "PreparingRebalance" and len(found) == 2
+
+    group = f"{here.settings.prefix}group"
+    name = here.settings.prefix + TOPIC.name
+    # The first hears that somebody joins with its next heartbeat, so long the second waits to be let in.
+    slow: dict[str, Any] = {"group_id": group, "session_timeout_ms": 30_000, "heartbeat_interval_ms": 10_000}
+    async with consumer(here.settings, name, **slow) as first:
+        await until(first.assignment)
+        stays = (await members())[1]
+        async with consumer(here.settings, **slow) as second:
+            second.subscribe([name])
+            await until(waits_for_the_first)
+        assert (await members())[1] == stays
 
 
 @pytest.mark.servers

@@ -35,7 +35,7 @@ from shared.topics import Topic
 from tests.builders import Json, after
 from tests.secrets import KEY_SIGNING_SECRET, SECRET_KEY
 from tests.servers import Installation
-from tests.waiting import knows_keys, until
+from tests.waiting import PATIENCE, knows_keys, until
 
 E = TypeVar("E", bound=CloudEvent)
 
@@ -153,7 +153,7 @@ def settings(installation: Installation, **rest: Any) -> Settings:
     told = {
         "secret_key": SECRET,
         "key_signing_secret": KEY_SIGNING_SECRET,
-        "patience": 10.0,
+        "patience": PATIENCE,
         "drain": 3.0,
         "scores_within": 0,
         **rest,

@@ -16,7 +16,7 @@ from shared.health import Health
 from shared.http import server
 from tests.application import OPERATOR, made, settings
 from tests.servers import free
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 FOR_OPERATORS = ("/metrics", "/docs", "/redoc", "/openapi.json")
 FOR_ALL = ("/healthz", "/readyz")
@@ -114,8 +114,8 @@ async def apart(health: Health, **rest: Any) -> AsyncIterator[tuple[httpx.AsyncC
     serving = asyncio.create_task(running.serve())
     await until(lambda: _started(running))
     async with (
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{public}") as outside,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{own}") as inside,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{public}", timeout=PATIENCE) as outside,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{own}", timeout=PATIENCE) as inside,
     ):
         yield outside, inside
     running.should_exit = True
@@ -154,6 +154,6 @@ async def test_the_operations_port_is_on_loopback_unless_somebody_says_otherwise
 async def test_the_operations_port_ends_with_the_service(health: Health) -> None:
     async with apart(health) as (_, inside):
         assert (await inside.get("/healthz")).status_code == 200
-    async with httpx.AsyncClient(base_url=inside.base_url) as late:
+    async with httpx.AsyncClient(base_url=inside.base_url, timeout=PATIENCE) as late:
         with pytest.raises(httpx.ConnectError):
             await late.get("/healthz")
