@@ -1,10 +1,11 @@
-"""Faults of a whole stack, as they come: servers that are away for a while, or hang."""
+"""Faults of a whole stack, as they come: servers that are away for a while, hang, or are slow."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 import psutil
 
@@ -32,12 +33,44 @@ def away(stack: Stack, *servers: str) -> Iterator[None]:
 @contextmanager
 def hanging(stack: Stack, server: str) -> Iterator[None]:
     """`server` answers nothing while the block lasts: its connections stay open."""
-    main = stack.process(server)
-    processes: list[psutil.Process] = [main, *main.children(recursive=True)]
-    for process in processes:
-        process.suspend()
+    processes = _suspended(stack, server)
     try:
         yield
     finally:
-        for process in processes:
+        _resume(processes)
+
+
+@contextmanager
+def slow(stack: Stack, server: str) -> Iterator[None]:
+    """`server` works a fifth of the time while the block lasts: it stands still for .4 s, and goes on for .1 s."""
+    enough = threading.Event()
+
+    def stutter() -> None:
+        while not enough.wait(0.1):
+            processes = _suspended(stack, server)
+            enough.wait(0.4)
+            _resume(processes)
+
+    stuttering = threading.Thread(target=stutter, name=f"slow {server}")
+    stuttering.start()
+    try:
+        yield
+    finally:
+        enough.set()
+        stuttering.join()
+
+
+def _suspended(stack: Stack, server: str) -> list[psutil.Process]:
+    """Suspend the processes of `server`, and give them."""
+    main = stack.process(server)
+    processes: list[psutil.Process] = [main, *main.children(recursive=True)]
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):  # a connection that has ended
+            process.suspend()
+    return processes
+
+
+def _resume(processes: Sequence[psutil.Process]) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
             process.resume()

@@ -10,14 +10,16 @@ import asyncio
 import contextlib
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import httpx
 import msgspec
 from aiokafka import ConsumerRecord
 
+from shared.clock import Clock, rfc3339
 from shared.events import Touchpoint
 from tests.builders import Json, identify, order, page, track
 from tests.e2e.temas import Temas
@@ -75,13 +77,17 @@ class Ledger:
 
 @dataclass
 class Client:
-    """Sends all the time. Where it gets no answer it mostly sends again, with the same ids; sometimes it gives up."""
+    """Sends all the time. Where it gets no answer it mostly sends again, with the same ids; sometimes it gives up.
+
+    With `clock`, it says of each call when that was, and of each batch when it is sent, as the SDKs do.
+    """
 
     name: str
     temas: Temas
     people: Sequence[Person]
     ledger: Ledger
     chance: random.Random
+    clock: Clock | None = None
     sent: int = 0
 
     async def run(self, enough: asyncio.Event) -> None:
@@ -95,8 +101,8 @@ class Client:
     async def _deliver(self, calls: Sequence[Json], enough: asyncio.Event) -> None:
         """Send until accepted, or given up; now and then once more, as if the answer had been lost on its way."""
         if self.chance.random() < 0.05:
-            self.ledger.note(calls, await attempt(self.temas, calls))
-        while not self.ledger.note(calls, await attempt(self.temas, calls)):
+            self.ledger.note(calls, await attempt(self.temas, calls, self.clock))
+        while not self.ledger.note(calls, await attempt(self.temas, calls, self.clock)):
             if enough.is_set() or self.chance.random() < 0.15 or calls[0]["messageId"] in self.ledger.refused:
                 return
             await asyncio.sleep(0.3)
@@ -104,7 +110,8 @@ class Client:
     def _contact(self) -> Json:
         # Half of all traffic is one person's.
         person = self.people[0] if self.chance.random() < 0.5 else self.chance.choice(self.people)
-        return person.contact(self._id(), self.chance)
+        contact = person.contact(self._id(), self.chance)
+        return contact if self.clock is None else {**contact, "timestamp": rfc3339(self.clock())}
 
     def _nonsense(self) -> Json:
         return {"type": "track", "event": "Nobody did this", "messageId": self._id()}
@@ -114,23 +121,30 @@ class Client:
         return f"{self.name}-{self.sent}"
 
 
-async def attempt(temas: Temas, calls: Sequence[Json]) -> httpx.Response | None:
-    """The answer to a batch; None where there was none."""
+async def attempt(temas: Temas, calls: Sequence[Json], clock: Clock | None = None) -> httpx.Response | None:
+    """The answer to a batch that is sent at the moment that `clock` shows; None where there was none."""
+    sent = {} if clock is None else {"sentAt": rfc3339(clock())}
     try:
-        return await temas.post(*calls)
+        return await temas.post(*calls, **sent)
     except httpx.TransportError:
         return None
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What the log says of everybody: contacts and orders by person; money in cents."""
+    """What the log says of everybody: contacts and orders by person; money in cents. `delays` are by message id: from
+    when it happened to when it was received.
+    """
 
     touchpoints: Counter[str]
     orders: Counter[str]
     cents: Counter[str]
-    ids: frozenset[str]
+    delays: Mapping[str, timedelta]
     repetitions: int
+
+    @property
+    def ids(self) -> Set[str]:
+        return self.delays.keys()
 
 
 def truth(records: Iterable[ConsumerRecord]) -> Truth:
@@ -144,7 +158,8 @@ def truth(records: Iterable[ConsumerRecord]) -> Truth:
         if each.data.name == "Order Completed":
             orders[person] += 1
             cents[person] += round(100 * each.properties()["total"])
-    return Truth(touchpoints, orders, cents, frozenset(id for _, id in unique), len(arrived) - len(unique))
+    delays = {each.id: each.data.received_at - each.time for each in unique.values()}
+    return Truth(touchpoints, orders, cents, delays, len(arrived) - len(unique))
 
 
 @dataclass

@@ -36,10 +36,10 @@ class Temas:
 
     # --- as clients do -----------------------------------------------------------------------------------------------
 
-    async def post(self, *calls: Json, key: str = "TEMAS_WRITE_KEY") -> httpx.Response:
-        """A batch to ingest, whatever the answer."""
+    async def post(self, *calls: Json, key: str = "TEMAS_WRITE_KEY", **rest: Any) -> httpx.Response:
+        """A batch to ingest, with what else its body has, whatever the answer."""
         auth = (self.stack.environment[key], "")
-        return await self.http.post(f"{self.stack.url('ingest')}/v1/batch", json=batch(*calls), auth=auth)
+        return await self.http.post(f"{self.stack.url('ingest')}/v1/batch", json=batch(*calls, **rest), auth=auth)
 
     async def send(self, *calls: Json, key: str = "TEMAS_WRITE_KEY") -> str:
         """A batch that must be accepted whole. Gives its position."""

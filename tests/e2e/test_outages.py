@@ -1,7 +1,8 @@
-"""Kafka, PostgreSQL or both away for forty seconds under load, or hanging: nobody has to restart anything.
+"""Kafka away for a minute under load, PostgreSQL or both for forty seconds, or hanging, or slow: nobody has to restart
+anything.
 
 Each process lives through it: none even ends. It says what it can't do now, does what it can, and afterwards all is
-exact.
+exact. Meanwhile the clocks of some clients are a year off.
 """
 
 from __future__ import annotations
@@ -11,14 +12,16 @@ import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import httpx
 import pytest
 
 from deploy.local.report import read
 from deploy.local.settings import SERVICES
+from shared.clock import Clock, system_clock
 from tests.builders import page
-from tests.e2e.faults import away, hanging
+from tests.e2e.faults import away, hanging, slow
 from tests.e2e.ledger import Client, Ledger, Person, Truth, attempt, truth
 from tests.e2e.temas import CONSUMERS, Temas, connected, unique
 from tests.servers import Stack, started_stack
@@ -26,8 +29,10 @@ from tests.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
 
-CLIENTS = 4
 PEOPLE = 12
+
+SLACK = timedelta(hours=6)
+"""Nothing beside a year, and far more than the slowest machine needs for all of it."""
 
 MEGABYTES = 500
 """That a service may take after all of it: it takes about 150 when nothing has happened."""
@@ -44,11 +49,15 @@ class Outage:
 
 
 OUTAGES: Mapping[str, Outage] = {
-    "kafka": Outage(lambda stack: away(stack, "kafka"), 40, ["profile", "scoring", "personalize"], ["ingest"]),
+    "kafka": Outage(lambda stack: away(stack, "kafka"), 60, ["profile", "scoring", "personalize"], ["ingest"]),
     "postgres": Outage(lambda stack: away(stack, "postgres"), 40, ["ingest", "personalize"], ["profile", "scoring"]),
     "both": Outage(lambda stack: away(stack, "kafka", "postgres"), 40, [], ["ingest", "profile", "scoring"]),
     "hanging kafka": Outage(lambda stack: hanging(stack, "kafka"), 20, ["profile", "scoring", "personalize"]),
+    "slow postgres": Outage(lambda stack: slow(stack, "postgres"), 20, SERVICES),
 }
+
+CLOCKS_OFF = [timedelta(), timedelta(days=365), timedelta(days=-365), timedelta(days=1)]
+"""How far the clients' clocks are off, each in turn."""
 
 
 @dataclass
@@ -82,13 +91,21 @@ async def after() -> AsyncIterator[Aftermath]:
             assert ledger.note(logins, await attempt(temas, logins))
             await temas.settled()
             processes = {service: stack.process(service).pid for service in SERVICES}
-            clients = [Client(f"c{number}", temas, people, ledger, random.Random(number)) for number in range(CLIENTS)]
+            clients = [
+                Client(f"c{number}", temas, people, ledger, random.Random(number), _off(by))
+                for number, by in enumerate(CLOCKS_OFF)
+            ]
             running = [asyncio.create_task(client.run(enough)) for client in clients]
             during = {name: await _lived_through(temas, outage, people) for name, outage in OUTAGES.items()}
             enough.set()
             await asyncio.gather(*running)
             await temas.settled()
             yield Aftermath(temas, people, ledger, during, processes, truth(await temas.log()))
+
+
+def _off(by: timedelta) -> Clock:
+    """A clock that is off by `by`."""
+    return lambda: system_clock() + by
 
 
 async def _lived_through(temas: Temas, outage: Outage, people: Sequence[Person]) -> During:
@@ -169,6 +186,14 @@ async def test_nothing_is_lost_and_nothing_invented(after: Aftermath) -> None:
     assert ledger.accepted - log == set()
     theirs = {id for id in log if not id.startswith(("back", "during"))}  # those were ours
     assert theirs - ledger.accepted - ledger.unknown == set()
+
+
+async def test_a_clock_that_is_a_year_off_moves_nothing_in_time(after: Aftermath) -> None:
+    clocks = {f"c{number}" for number, _ in enumerate(CLOCKS_OFF)}
+    theirs = {id: delay for id, delay in after.truth.delays.items() if id.partition("-")[0] in clocks}
+    assert {id.partition("-")[0] for id in theirs} == clocks
+    wrong = {id: delay for id, delay in theirs.items() if abs(delay) > SLACK}
+    assert wrong == {}
 
 
 async def test_every_number_is_what_the_log_says(after: Aftermath) -> None:

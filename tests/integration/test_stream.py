@@ -8,10 +8,12 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
+import msgspec
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from sqlalchemy import text
 
+from shared.events import encode
 from shared.kafka import admin
 from shared.stream import Slice, Stream
 from tests.integration.counting import QUICK, Counting, Handler, contacts, counting, oracle, running
@@ -49,6 +51,22 @@ async def test_every_event_counts_once_however_often_it_was_sent(service: Counti
     assert len(events_in) == 1_000
     assert service.metric("temas_stream_applied_total") == 200
     assert service.metric("temas_stream_duplicates_total") == 800
+
+
+async def test_the_same_ids_a_hundred_times_shuffled_under_other_keys_count_once(service: Counting) -> None:
+    """So they come on other partitions, too, and two transactions may have the same event in hand."""
+    events = contacts(40)
+    sent = [(f"key-{time}", encode(each)) for each in events for time in range(100)]
+    random.Random(1).shuffle(sent)
+    async with running(service.stream(), service.stream()):
+        for start in range(0, len(sent), 250):
+            some = sent[start : start + 250]
+            await service.append([value for _, value in some], [key for key, _ in some])
+        await until(service.applied)
+    log = await service.log()
+    assert {record.partition for record in log if msgspec.json.decode(record.value)["id"] == "m-0"} == {0, 1}
+    assert await service.tally() == oracle(log)
+    assert sum((await service.tally()).values()) == 40
 
 
 async def test_two_sources_may_use_the_same_ids(service: Counting) -> None:
