@@ -2,8 +2,8 @@
 .DEFAULT_GOAL := help
 .PHONY: help up down status logs reset demo test lint check bench bench-against bench-scale lock fmt
 RUN := .venv/bin/
-# Each process of the tests starts servers of its own: four of them are enough for any machine.
-PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
+# How many processes `auto` means stands in tests/conftest.py: each starts servers of its own.
+PARALLEL := --numprocesses auto --dist loadfile
 
 help: ## List what can be typed
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile

@@ -35,6 +35,11 @@ def pytest_configure(config: pytest.Config) -> None:
         del os.environ[name]  # the settings of a stack that the person has running are not the tests'
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Give one worker more than there are cores, as each mostly waits for its servers; four are enough anywhere."""
+    return min(4, (os.cpu_count() or 1) + 1)
+
+
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
