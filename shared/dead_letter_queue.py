@@ -182,7 +182,7 @@ def _waiting(which: Selection) -> Selection:
 
 
 def _event(value: bytes, topic: topics.Topic) -> tuple[Reason, ...]:
-    """Why `value` is no event of `topic`; empty where it is one."""
+    """Tell why `value` is no event of `topic`; empty where it is one."""
     try:
         msgspec.json.decode(value, type=topic.event)
     except (msgspec.DecodeError, RecursionError) as error:
@@ -196,7 +196,7 @@ class _Named(msgspec.Struct):
 
 
 def _same(before: bytes, after: bytes) -> tuple[Reason, ...]:
-    """Why `after` may not take the place of `before`: by source and id consumers know what they have applied."""
+    """Tell why `after` may not take the place of `before`: by source and id consumers know what they have applied."""
     try:
         known = msgspec.json.decode(before, type=_Named)
     except (msgspec.DecodeError, RecursionError):

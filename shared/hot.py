@@ -32,7 +32,7 @@ SINGLE = frozenset({b"authorization", b"host", b"content-type", b"content-encodi
 
 
 def doubled(headers: Iterable[tuple[bytes, bytes]]) -> Invalid | None:
-    """What is told to a request that has one of the `SINGLE` headers twice; None where it has not."""
+    """Give what is told to a request that has one of the `SINGLE` headers twice; None where it has not."""
     times = Counter([name for name, _ in headers if name in SINGLE])
     twice = sorted(name.decode("ascii") for name, many in times.items() if many > 1)
     if not twice:
@@ -66,7 +66,7 @@ def lines(headers: Iterable[tuple[str, str]]) -> bytes:
 
 
 class Hot(Protocol):
-    """What answers at an address of the hot path. It turns all its errors into answers."""
+    """The handler of an address of the hot path. It turns all its errors into answers."""
 
     route: str
     """For the metrics: one of a closed set."""
@@ -82,7 +82,7 @@ class Hot(Protocol):
 
 
 def soon(route: str, answering: Coroutine[Any, Any, Answer]) -> Later:
-    """What `answering` comes to. Its errors are said as those of ordinary routes are (shared/http.py)."""
+    """Give the answer of `answering` later. Its errors are said as those of ordinary routes are (shared/http.py)."""
     task = asyncio.get_running_loop().create_task(answering)
 
     def answer() -> Answer:
@@ -105,7 +105,7 @@ def refused(error: TemasError) -> Answer:
 
 
 def away(route: str, error: BaseException) -> Unavailable:
-    """What clients are told where PostgreSQL is away. Raises `error` where it says something else."""
+    """Give what clients are told where PostgreSQL is away. Raises `error` where it says something else."""
     if not is_away(error):
         raise error
     log.warning("a server is away", route=route, error=repr(error)[:300])

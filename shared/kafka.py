@@ -145,7 +145,7 @@ async def _closed(*steps: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 async def answers(settings: KafkaSettings, *, within: float = 5.0) -> bool:
-    """Whether Kafka answers a client that is new, whatever has become of the others."""
+    """Tell whether Kafka answers a client that is new, whatever has become of the others."""
 
     async def ask() -> None:
         async with admin(settings) as client:
@@ -167,7 +167,7 @@ POSITION = re.compile(r"([0-9]{1,10}):([0-9]{1,19})")
 
 
 class Position(NamedTuple):
-    """Where a record stands in its topic."""
+    """The place of a record in its topic."""
 
     partition: int
     offset: int
@@ -430,7 +430,7 @@ class Log:
 
 
 def _refused(message: str) -> Appended:
-    """What was not even begun."""
+    """Give the outcome of an append that was not even begun."""
     failed = asyncio.get_running_loop().create_future()
     failed.set_exception(LogUnavailable(message))
     failed.exception()  # read, as far as asyncio cares, whether or not somebody asks for the positions
@@ -445,7 +445,7 @@ def _size(records: Sequence[Record]) -> int:
 
 
 def _positions(waiters: Sequence[tuple[int, Sequence[int], Waiter]], many: int) -> list[Position]:
-    """Where each of so many records stands, by the waiters that have some of them, as (partition, indexes, waiter)."""
+    """Give the place of each of `many` records, by the waiters that have some of them: (partition, indexes, waiter)."""
     positions = [Position(0, 0)] * many
     for partition, indexes, waiter in waiters:
         base = waiter.base.result()

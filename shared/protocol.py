@@ -88,7 +88,7 @@ class Protocol(HttpToolsProtocol):
         return True
 
     def _is_idle(self) -> bool:
-        """Whether nothing is arriving, and everything was answered."""
+        """Tell whether nothing is arriving, and everything was answered."""
         return self.since is None and (self.cycle is None or self.cycle.response_complete) and not self.over
 
     # --- a request arrives -------------------------------------------------------------------------------------------
@@ -121,7 +121,7 @@ class Protocol(HttpToolsProtocol):
             self.cycle = Exchange(self, hot, method, query)  # type: ignore[assignment]  # as far as uvicorn looks
 
     def _behind(self, method: str, path: bytes) -> Hot | None:
-        """What answers for the last segment of `path`, where nothing has to be known of the request but that."""
+        """Give what answers for the last segment of `path`, where nothing has to be known of the request but that."""
         folder, slash, last = path.rpartition(b"/")
         make = self.folders.get((method, (folder + slash).decode("latin-1")))
         if make is None or not last.isascii() or b"#" in self.url or any(name in BODY for name, _ in self.headers):
@@ -155,7 +155,7 @@ class Protocol(HttpToolsProtocol):
         self._end(431, "head_too_large", f"a request's line and headers may have {HEAD_BYTES} bytes")
 
     def _look(self) -> None:
-        """Whether the client has had its time, for a request that is arriving or for answers that it does not read.
+        """Look whether the client has had its time, for a request that arrives or for answers that it does not read.
 
         One timer a connection, not one a request.
         """
@@ -274,7 +274,7 @@ class Exchange:
             self._check(self.size)
 
     def forget(self) -> None:
-        """What arrived is no longer held."""
+        """Forget what has arrived, and no longer count its bytes as held."""
         self.protocol.arriving.held -= self.size
         self.size = 0
         self.body.clear()
@@ -299,7 +299,7 @@ class Exchange:
             self.later.abandon()
 
     def _made(self, make: Callable[[], A]) -> A | Answer:
-        """What `make` gives; a bug in it must not leave a client without an answer."""
+        """Give what `make` gives; a bug in it must not leave a client without an answer."""
         try:
             return make()
         except Exception:

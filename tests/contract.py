@@ -1,4 +1,4 @@
-"""What an OpenAPI document says of every route, held against the service; and which routes there are to be guarded."""
+"""Checks of what an OpenAPI document says of every route against the service, and the list of routes to be guarded."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def _spoiled(body: Any, text: str) -> Any:
 
 
 def _cases(operation: Operation, known: Mapping[str, str]) -> st.SearchStrategy[Case[Any]]:
-    """What the document allows, of anything and of what is there; and what it does not allow."""
+    """Give what the document allows, of anything and of what is there; and what it does not allow."""
 
     def of_what_is_there(case: Case[Any]) -> Case[Any]:
         case.path_parameters.update({name: known[name] for name in case.path_parameters if name in known})
@@ -153,7 +153,7 @@ def shown(operations: Mapping[str, Operation], known: Mapping[str, str]) -> list
 
 
 def told(installation: Installation, service: str, key: str, **more: str) -> dict[str, str]:
-    """What the environment of the service says, which works there and has `key` as its secret key."""
+    """Give what the environment of the service says, which works there and has `key` as its secret key."""
     return {
         "TEMAS_KAFKA_BOOTSTRAP": installation.kafka.bootstrap,
         "TEMAS_KAFKA_PREFIX": installation.kafka.prefix,

@@ -1,4 +1,4 @@
-"""What can go wrong in ingest, and what the client is told.
+"""Errors of ingest, and what the client is told of them.
 
 TemasError
 ├── Invalid              400 invalid_request: nothing of the request can be used; `details` name each field (shared)

@@ -55,6 +55,7 @@ def slow(stack: Stack, server: str) -> Iterator[None]:
     stuttering.start()
     try:
         yield
+        assert stuttering.is_alive(), f"{server} ended, and was not slow to the end"
     finally:
         enough.set()
         stuttering.join()

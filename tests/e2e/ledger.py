@@ -132,8 +132,9 @@ async def attempt(temas: Temas, calls: Sequence[Json], clock: Clock | None = Non
 
 @dataclass(frozen=True)
 class Truth:
-    """What the log says of everybody: contacts and orders by person; money in cents. `delays` are by message id: from
-    when it happened to when it was received.
+    """The contacts, orders and money (in cents) of each person, as the log has them.
+
+    `delays` are by message id: from when it happened to when it was received.
     """
 
     touchpoints: Counter[str]

@@ -97,7 +97,7 @@ async def test_ingest_ends_what_it_began_and_loses_nothing(temas: Temas) -> None
 
 
 async def _refuses_connections(temas: Temas) -> bool:
-    """Whether it no longer takes new ones: then it has heard the signal."""
+    """Tell whether it no longer takes new ones: then it has heard the signal."""
     async with httpx.AsyncClient(timeout=PATIENCE) as newcomer:
         try:
             await newcomer.get(temas.stack.url("ingest") + "/healthz")

@@ -39,7 +39,7 @@ PEOPLE = 24
 
 @dataclass(frozen=True)
 class Aftermath:
-    """What is there once everybody is alive again and all is applied."""
+    """The state of things once everybody is alive again and all is applied."""
 
     temas: Temas
     people: Sequence[Person]
@@ -107,7 +107,7 @@ async def _killed(temas: Temas, name: str) -> bool:
 
 
 def _enough_to_lose(ledger: Ledger, versions: Versions) -> bool:
-    """Whether clients may stop. They go on until there is: how long that takes is the machine's affair."""
+    """Tell whether clients may stop. They go on until there is: how long that takes is the machine's affair."""
     return len(ledger.accepted) > 3_000 and len(ledger.refused) > 10 and versions.looks > 300
 
 

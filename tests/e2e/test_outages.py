@@ -40,7 +40,7 @@ MEGABYTES = 500
 
 @dataclass(frozen=True)
 class Outage:
-    """How it begins and ends, how many seconds it lasts, and which services take their work meanwhile."""
+    """A fault, the seconds that it lasts, and which services take their work meanwhile."""
 
     fault: Callable[[Stack], AbstractContextManager[None]]
     seconds: float
@@ -62,7 +62,7 @@ CLOCKS_OFF = [timedelta(), timedelta(days=365), timedelta(days=-365), timedelta(
 
 @dataclass
 class During:
-    """What clients saw while an outage lasted."""
+    """The answers that clients got while an outage lasted."""
 
     alive: dict[str, int] = field(default_factory=dict)
     answers: dict[str, httpx.Response | None] = field(default_factory=dict)
@@ -70,7 +70,7 @@ class During:
 
 @dataclass(frozen=True)
 class Aftermath:
-    """What is there once everything is back and all is applied."""
+    """The state of things once everything is back and all is applied."""
 
     temas: Temas
     people: Sequence[Person]
@@ -137,7 +137,7 @@ async def _asked(temas: Temas, service: str, person: Person) -> httpx.Response |
 
 
 async def _all_back(temas: Temas) -> bool:
-    """Whether both servers are up, every service is ready, and a call is accepted. Raises while they are not."""
+    """Tell whether both servers are up, every service is ready, and a call is accepted. Raises while they are not."""
     for server in ("kafka", "postgres"):
         temas.stack.process(server)
     await temas.select("SELECT 1")

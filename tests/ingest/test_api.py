@@ -1,4 +1,4 @@
-"""What clients of the tracking API notice, and what the log holds afterwards."""
+"""The tracking API as its clients notice it, and what the log holds afterwards."""
 
 from __future__ import annotations
 

@@ -5,17 +5,13 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
-import gzip
 import json
 import time
-import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import brotli
 import httpx
 import psutil
-from backports import zstd as zstd_module
 from prometheus_client import REGISTRY
 
 from services.ingest.domain.bounds import BATCH_CALLS
@@ -24,6 +20,7 @@ from services.ingest.service.registry import LONGEST, REMEMBERED, Snapshot
 from shared.scopes import digest
 from tests.builders import batch, page, track
 from tests.ingest.door import SECRET_KEY, WRITE_KEY, Door, Place, process
+from tests.ingest.packing import PACKERS
 from tests.waiting import PATIENCE
 
 UNPACKED = 8_000_000
@@ -57,23 +54,11 @@ class Peak:
             await asyncio.sleep(0.002)
 
 
-def zstd(body: bytes) -> bytes:
-    return zstd_module.compress(body)
-
-
-CODINGS: dict[str, Callable[[bytes], bytes]] = {
-    "gzip": gzip.compress,
-    "deflate": zlib.compress,
-    "zstd": zstd,
-    "br": brotli.compress,
-}
-
-
 async def test_bombs_cost_no_more_than_the_largest_body_that_is_taken(place: Place) -> None:
     """In memory, and in time: each is unpacked up to the limit and no further."""
     largest = json.dumps(batch(*(track("Viewed", {"a": "x" * 1_400}, user="u") for _ in range(2_500)))).encode()
     bomb = b"0" * (50 * UNPACKED)
-    bombs = {coding: pack(bomb) for coding, pack in CODINGS.items()}
+    bombs = {coding: pack(bomb) for coding, pack in PACKERS.items()}
     assert all(len(each) * 900 < len(bomb) for each in bombs.values())
 
     async with process(place) as (address, running), httpx.AsyncClient(base_url=address, timeout=PATIENCE) as client:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from services.ingest.domain.encodings import LAYERS, PARTS, inflated
 from shared.events import Reason
+from tests.ingest.packing import zstd
 
 LIMIT = 1_000_000
 BODY = json.dumps({"batch": [{"event": f"Viewed {n}", "userId": "u"} for n in range(500)]}).encode()
@@ -25,10 +26,6 @@ BODY = json.dumps({"batch": [{"event": f"Viewed {n}", "userId": "u"} for n in ra
 def raw_deflate(body: bytes) -> bytes:
     compress = zlib.compressobj(wbits=-15)
     return compress.compress(body) + compress.flush()
-
-
-def zstd(body: bytes) -> bytes:
-    return zstd_module.compress(body)
 
 
 def zstd_streamed(body: bytes) -> bytes:

@@ -49,7 +49,7 @@ async def posted(door: Door, key: str, *calls: Json) -> httpx.Response:
 
 
 async def stands(door: Door, name: str) -> list[Touchpoint]:
-    """What the log has of a source, but for the pages that showed that its key holds."""
+    """Give what the log has of a source, but for the pages that showed that its key holds."""
     found = await read(door.kafka, topics.TOUCHPOINTS, Touchpoint)
     return [each for each in found if each.source == name and each.data.user_id != "u-desk"]
 

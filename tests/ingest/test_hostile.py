@@ -9,15 +9,12 @@ import codecs
 import gzip
 import json
 import uuid
-import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
-import brotli
 import httpx
 import pytest
-from backports import zstd as zstd_module
 
 from services.ingest.domain.bounds import BATCH_CALLS, DEPTH, EVENT_BYTES, KEPT_BYTES, SHARED_BYTES
 from services.ingest.domain.calls import NAME_LENGTH
@@ -28,6 +25,7 @@ from shared.protocol import HEAD_BYTES
 from tests.builders import Json, page
 from tests.ingest.desk import ask, everything
 from tests.ingest.door import SECRET_KEY, WRITE_KEY, Door, Place, read, served
+from tests.ingest.packing import PACKERS
 from tests.servers import free
 from tests.waiting import in_time, until
 
@@ -224,22 +222,10 @@ async def test_a_call_of_exactly_32_kilobytes_is_taken(door: Door, somebody: str
 # --- bodies ----------------------------------------------------------------------------------------------------------
 
 
-def zstd(body: bytes) -> bytes:
-    return zstd_module.compress(body)
-
-
-BOMBS: dict[str, Callable[[bytes], bytes]] = {
-    "gzip": gzip.compress,
-    "deflate": zlib.compress,
-    "zstd": zstd,
-    "br": brotli.compress,
-}
-
-
-@pytest.mark.parametrize("coding", BOMBS)
+@pytest.mark.parametrize("coding", PACKERS)
 @pytest.mark.parametrize("path", ["/v1/batch", "/v1/track", "/events"])
 async def test_a_bomb_is_413_and_nothing_of_it_is_kept(door: Door, coding: str, path: str) -> None:
-    bomb = BOMBS[coding](b"0" * (10 * UNPACKED))
+    bomb = PACKERS[coding](b"0" * (10 * UNPACKED))
     assert len(bomb) < 10 * UNPACKED // 500
     answer = await door.client.post(path, content=bomb, headers={"content-encoding": coding})
     assert told(answer)[:2] == (413, "too_large")

@@ -24,7 +24,6 @@ from typing import Any, cast
 
 import brotli
 import pytest
-from backports import zstd as zstd_module
 
 from services.ingest.domain.binding import reader
 from services.ingest.domain.bodies import BATCH, CALL, KEY_BYTES, Reader, cleaned, keys
@@ -45,6 +44,7 @@ from shared.health import Health
 from shared.kafka import Appended, Log, Position, Record
 from shared.scopes import digest
 from tests.bench.events import event
+from tests.ingest.packing import PACKERS, zstd
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 UNPACKED = 8_000_000
@@ -102,7 +102,7 @@ class Door:
         )
 
     async def send(self, body: bytes, key: str | None = "wk", read: Reader = BATCH, **rest: Any) -> Receipt:
-        """What became of a request. Raises what its client is told."""
+        """Give what became of a request. Raises what its client is told."""
         authorization = f"Bearer {key}" if key else ""
         taken = self.ingest.take(Sending(reader=read, body=body, authorization=authorization, **rest))
         await asyncio.wait([taken.future])
@@ -117,7 +117,7 @@ class Door:
 
     @property
     def owed(self) -> tuple[int, int, int]:
-        """What is still held of anybody: bytes, turns that are waited for, and calls that no record stands for."""
+        """Give what is still held of anybody: bytes, turns that are waited for, and calls that no record stands for."""
         calls = sum(self.counts.quotas.unwritten.values())
         kept = len(self.touchpoints.records) + len(self.rejected.records)
         return self.ingest.shares.waiting, self.ingest.turns.entered.total(), calls - kept
@@ -188,15 +188,9 @@ def escapes(start: str, count: int = 1_300_000) -> bytes:
     return start.encode() + rb"\ud800" * count
 
 
-def zstd(body: bytes) -> bytes:
-    return zstd_module.compress(body)
-
-
 CODINGS: dict[str, Callable[[bytes], bytes]] = {
-    "gzip": gzip.compress,
-    "deflate": zlib.compress,
-    "zstd": zstd,
-    "br": lambda body: brotli.compress(body, quality=5),
+    **PACKERS,
+    "br": lambda body: brotli.compress(body, quality=5),  # bodies of megabytes, which its usual 11 takes seconds for
     "gzip, gzip": lambda body: gzip.compress(gzip.compress(body)),
     "deflate, zstd": lambda body: zstd(zlib.compress(body)),
     "": lambda body: b"".join(gzip.compress(body[at : at + 200_000]) for at in range(0, len(body), 200_000)),

@@ -87,7 +87,7 @@ async def test_two_consumers_that_both_own_everything_apply_it_once(service: Cou
 
 
 async def _met(service: Counting) -> bool:
-    """Whether one has found the other to be ahead; while not, there is something more to fight for."""
+    """Tell whether one has found the other to be ahead; while not, there is something more to fight for."""
     await service.post(*contacts(100, first=time.time_ns()))
     return service.metric("temas_stream_fenced_total") > 0
 
@@ -115,7 +115,7 @@ async def test_a_consumer_that_slept_through_its_replacement_harms_nobody(narrow
 
 
 async def _cut_off_whoever_sleeps(service: Counting) -> None:
-    """What PostgreSQL does by itself to a transaction that does nothing for a minute."""
+    """Do what PostgreSQL does by itself to a transaction that does nothing for a minute."""
     async with service.database.begin() as work:
         cut = await work.execute(
             text("""
@@ -254,7 +254,7 @@ async def _run(service: Counting, *statements: str) -> None:
 
 
 async def _committed(service: Counting) -> int | None:
-    """What Kafka believes that the service's group has read of its one partition."""
+    """Give what Kafka believes that the service's group has read of its one partition."""
     async with admin(service.settings) as client:
         offsets = await client.list_consumer_group_offsets(service.settings.prefix + service.name)
     found = offsets.get(TopicPartition(service.settings.prefix + service.topic.name, 0))

@@ -132,7 +132,7 @@ class Desk:
         return bool(decision["profile_version"] == view.version)
 
     async def rows(self, statement: str, **parameters: Any) -> list[Any]:
-        """What the service's own tables hold."""
+        """Give what the service's own tables hold."""
         async with self.database.begin() as work:
             return list(await work.execute(text(statement), parameters))
 

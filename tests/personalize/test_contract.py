@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of every route, held against the service, with an offer and a decision in it."""
+"""The OpenAPI document of every route, held against the service, with an offer and a decision in it."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def session() -> Iterator[requests.Session]:
 
 
 def known(label: str, decision: str) -> dict[str, str]:
-    """What is there, by the name that it has in the address."""
+    """Give what is there, by the name that it has in the address."""
     return {"id": decision if "/decisions/" in label else "tea"}
 
 

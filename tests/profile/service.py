@@ -188,7 +188,7 @@ async def running(chosen: Settings, hands: Hands | None = None) -> AsyncIterator
 
 
 async def share(installation: Installation, processes: int) -> bool:
-    """Whether so many processes of the service share the partitions, each with some of them."""
+    """Tell whether so many processes of the service share the partitions, each with some of them."""
     async with admin(installation.kafka) as client:
         (answer,) = await client.describe_consumer_groups([f"{installation.kafka.prefix}profile"])
     ((_, _, state, _, _, members, *_),) = answer.groups

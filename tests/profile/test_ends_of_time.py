@@ -1,4 +1,4 @@
-"""What happened at the ends of our calendar, where clients leave their times empty, is shown like everything else."""
+"""Events at the ends of our calendar, where clients leave their times empty, are shown like everything else."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def named_anew(life: list[Touchpoint]) -> list[Touchpoint]:
 
 
 def report(capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """What the operator was told since this was last asked."""
+    """Give what the operator was told since this was last asked."""
     return capsys.readouterr().err.splitlines()
 
 

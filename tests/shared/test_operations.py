@@ -1,4 +1,4 @@
-"""What operators ask of a service, on its own port and on one of theirs; and what strangers are told there."""
+"""Questions of operators, on the service's port and on one of their own; and what strangers are told there."""
 
 from __future__ import annotations
 

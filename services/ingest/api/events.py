@@ -25,19 +25,19 @@ ATTRIBUTES = (
 
 
 def events(ingest: Callable[[], Ingest], settings: Settings) -> dict[tuple[str, str], Hot]:
-    """What answers where CloudEvents are sent."""
+    """Give the handlers of the address that CloudEvents are sent to."""
     return {("POST", PATH): Events(PATH, None, ingest, settings), ("OPTIONS", PATH): Asked(PATH)}
 
 
 class Events(Tracking):
-    """Where one event comes, or a batch: its headers say which."""
+    """The address that takes one event, or a batch: its headers say which."""
 
     def _sending(self, headers: Headers, query: bytes, body: bytes) -> Sending:
         return replace(super()._sending(headers, query, body), reader=reader(headers.items()))
 
 
 class Asked(Preflight):
-    """What a browser asks, or a webhook."""
+    """The question of a browser or of a webhook, before it sends."""
 
     def answer(self, headers: Headers, query: bytes, body: bytes) -> Answer | Later:
         if b"webhook-request-origin" in headers:

@@ -39,13 +39,13 @@ PATHS = {
 
 
 def pixels(ingest: Callable[[], Ingest], settings: Settings) -> dict[tuple[str, str], Hot]:
-    """What answers at each of these addresses. HEAD comes first: where GET is routed, HEAD would be routed as GET."""
+    """Give the handlers of images. HEAD comes first: where GET is routed, HEAD would be routed as GET."""
     heads: dict[tuple[str, str], Hot] = {("HEAD", path): Glance(path) for path in PATHS}
     return {**heads, **{("GET", path): Pixel(path, call, ingest, settings) for path, call in PATHS.items()}}
 
 
 class Glance(Preflight):
-    """Who asks for the head of an image (scanners of mail do) has not looked at it: that is no call."""
+    """The head of an image. Who asks for it (scanners of mail do) has not looked at the image: that is no call."""
 
     def answer(self, headers: Headers, query: bytes, body: bytes) -> Answer | Later:
         return Answer(200, IMAGE, b"")

@@ -52,7 +52,7 @@ SUCCESS = b'{"success": true}'
 
 
 def tracking(ingest: Callable[[], Ingest], settings: Settings) -> dict[tuple[str, str], Hot]:
-    """What answers at each address of the tracking API. `ingest` gives the use case once the service has started."""
+    """Give the handlers of the tracking API's addresses. `ingest` gives the use case once the service has started."""
     paths: dict[str, CallType | None] = {**dict.fromkeys(BATCH_PATHS), **{f"/v1/{name}": CALLS[name] for name in CALLS}}
     posts = {("POST", path): Tracking(path, call, ingest, settings) for path, call in paths.items()}
     return {**posts, **{("OPTIONS", path): Preflight(path) for path in paths}}
@@ -91,7 +91,7 @@ class Tracking:
             return self.refused(error)
 
     def taken(self, receipt: Receipt) -> Answer:
-        """Where the touchpoints stand, and how many calls were put aside: never is one dropped in silence."""
+        """Tell where the touchpoints stand, and how many calls were put aside: never is one dropped in silence."""
         return Answer(200, HEAD + told(receipt), SUCCESS)
 
     def refused(self, error: TemasError) -> Answer:
@@ -113,7 +113,7 @@ class Tracking:
 
 
 class Preflight:
-    """What a browser asks before it sends from another origin."""
+    """The question of a browser, before it sends from another origin."""
 
     def __init__(self, route: str) -> None:
         self.route = route

@@ -36,7 +36,7 @@ _events = msgspec.json.Decoder(list[Raw])
 
 
 def reader(headers: Headers) -> Reader:
-    """How the body of a request with these `headers` is read. Their key never stands in a body."""
+    """Tell how the body of a request with these `headers` is read. Their key never stands in a body."""
     headers = list(headers)
     declared = media_type(_content_type(headers))
     if declared == f"{BATCHED}+json":
@@ -138,7 +138,7 @@ def _text(value: bytes) -> str:
 
 
 def _faults(given: Sequence[tuple[str, bytes]]) -> Iterator[Reason]:
-    """What is wrong with headers as such; what is wrong with attributes is found with them."""
+    """Give what is wrong with headers as such; what is wrong with attributes is found with them."""
     for name, times in Counter(name for name, _ in given).items():
         if times > 1:
             yield Reason(f"$.{name}", "repeated", f"the header ce-{name} is there {times} times: give it once")

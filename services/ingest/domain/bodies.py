@@ -52,7 +52,7 @@ class Parcel(msgspec.Struct, frozen=True):
 
 
 class Reader(NamedTuple):
-    """How the calls of a request are read from its body; the address tells which of these it is.
+    """The ways to read the calls of a request from its body; the address tells which of them it is.
 
     `quick` gives None for whatever is not plainly right, and is not shown more than a small body. `steps` reads all
     that can be read. `keys` gives the texts that may be a write key in the body, from its first bytes.
@@ -112,7 +112,7 @@ def unmarked(body: bytes) -> bytes:
 
 
 def common(raw: Raw) -> dict[str, Any]:
-    """What a batch gives to each of its calls: its `context`, or its `integrations`."""
+    """Give what a batch adds to each of its calls: its `context`, or its `integrations`."""
     return decode_object(cleaned(bytes(raw)))
 
 
@@ -175,7 +175,7 @@ _REST = ("sentAt", "context", "integrations", "writeKey")
 
 
 def _unfit(field: str, raw: Raw, calls: int) -> Reason | None:
-    """What is wrong with something that a batch gives to each of its `calls`, if anything is."""
+    """Give what is wrong with something that a batch adds to each of its `calls`, if anything is."""
     if raw is NOTHING:
         return None
     text = bytes(raw)
@@ -239,7 +239,7 @@ def keys(head: bytes) -> Iterator[str]:
 
 
 def _places(head: bytes) -> list[int]:
-    """Where the name stands: the first few times, and the last few."""
+    """Give the positions of the name: the first few, and the last few."""
     front, back = list[int](), list[int]()
     at = head.find(_KEY_NAME)
     while at >= 0 and len(front) < SOUGHT:

@@ -1,4 +1,4 @@
-"""How large, how deep and how long what a client sends may be."""
+"""Limits of what a client sends: how large, how deep and how long it may be."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _DIGITS = re.compile(rb"\d{5}")
 
 
 def within(text: bytes) -> bool:
-    """Whether the JSON `text` is neither too large nor too deep and holds no number that is. Raises ValueError.
+    """Tell whether the JSON `text` is neither too large nor too deep and holds no number that is. Raises ValueError.
 
     Most texts can't be: only so many brackets can nest so deeply, and of 309 digits in a row every sixtieth byte is a
     digit, five times. Those that might are looked at.
@@ -47,7 +47,7 @@ def within(text: bytes) -> bool:
 
 
 def deeper(value: object, levels: int) -> bool:
-    """Whether `value`, as read from JSON, is nested more than `levels` deep; a plain value is no level.
+    """Tell whether `value`, as read from JSON, is nested more than `levels` deep; a plain value is no level.
 
     Level by level, and by `type`: this is asked of 16,000 lists in one call, and others wait for the answer.
     """
@@ -64,7 +64,7 @@ def deeper(value: object, levels: int) -> bool:
 
 
 def enormous(value: object) -> bool:
-    """Whether `value`, as read from JSON, holds a whole number that no double can hold."""
+    """Tell whether `value`, as read from JSON, holds a whole number that no double can hold."""
     level: list[Any] = [value]
     while level:
         if [each for each in level if type(each) is int and not -LARGEST <= each <= LARGEST]:

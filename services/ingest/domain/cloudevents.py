@@ -132,7 +132,7 @@ _EXTERNAL = (EMAIL, PHONE)
 
 
 def _people(event: Event, call: Fields) -> tuple[Fields, list[Fields]]:
-    """Whose event it is, in the call's own fields; and the external ids that its subject names."""
+    """Give whose event it is, in the call's own fields; and the external ids that its subject names."""
     kind, _, value = event.attributes.get("subject", "").partition(":")
     people: Fields = {}
     for field, (named, extension) in _IDS.items():

@@ -50,7 +50,7 @@ class Unreadable(Exception):
 
 
 def is_packed(body: bytes, encoding: str) -> bool:
-    """Whether there is anything to undo, as the header `Content-Encoding` or the first bytes of `body` say."""
+    """Tell whether there is anything to undo, as the header `Content-Encoding` or the first bytes of `body` say."""
     return bool(encoding) or body.startswith((GZIP, ZSTD))
 
 
@@ -98,7 +98,7 @@ class Unpacking:
         self.coming = iter(())
 
     def text(self) -> bytes | Reason:
-        """What was unpacked until now, or what is wrong with it."""
+        """The bytes that were unpacked until now, or what is wrong with them."""
         return self.wrong or b"".join(self.pieces)
 
 

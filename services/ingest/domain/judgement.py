@@ -33,10 +33,10 @@ Form = Literal["call", "cloudevent"]
 
 
 class Arrival(msgspec.Struct, frozen=True, kw_only=True):
-    """What all calls of one request share. `call`: the kind that the address names; None where each call says its own.
+    """The circumstances that all calls of one request share.
 
-    `source` has the channel where nothing else tells it. `context` and `integrations` are the batch's. `proof` matters
-    where the source asks for it.
+    `call` is the kind that the address names, None where each call says its own. `source` has the channel where nothing
+    else tells it. `context` and `integrations` are the batch's. `proof` matters where the source asks for it.
     """
 
     source: Source
@@ -107,7 +107,7 @@ def refused(
 
 
 def rejection(refused: Refused, arrival: Arrival, fresh_id: str, form: Form = "call") -> Rejected:
-    """What is kept of `refused`, sent in this `form`: all that it takes to judge it once more, but for its token."""
+    """Give what is kept of `refused`, sent in this `form`: all that judging it once more takes, but for its token."""
     reasons = refused.reasons
     if len(refused.body) > KEPT_BYTES:
         cut = f"only the first {KEPT_BYTES} of {len(refused.body)} bytes were kept"
@@ -136,7 +136,7 @@ def rejection(refused: Refused, arrival: Arrival, fresh_id: str, form: Form = "c
 
 
 def _kept(shared: dict[str, Any]) -> dict[str, Any]:
-    """What a batch gave to its calls, where it is no larger than a call may be."""
+    """Give what a batch added to its calls, where it is no larger than a call may be."""
     return shared if not shared or len(msgspec.json.encode(shared)) <= EVENT_BYTES else {}
 
 
@@ -173,7 +173,7 @@ def _judged(text: bytes, arrival: Arrival, fresh_id: Callable[[], str]) -> Accep
 
 
 def _said(call: Sent, kind: str | None, arrival: Arrival) -> tuple[Call, Mapping[str, Any], Any]:
-    """What the call says, cleaned; its properties, opened; and the user token in its context."""
+    """Give what the call says, cleaned; its properties, opened; and the user token in its context."""
     context, raw_context, token = _context(call, arrival)
     properties, raw_properties = _properties(call, kind)
     data = Call(
@@ -215,7 +215,7 @@ def _properties(call: Sent, kind: str | None) -> tuple[Mapping[str, Any], Raw]:
 
 
 def _traits(call: Sent, kind: str | None, context: Mapping[str, Any]) -> dict[str, Any]:
-    """What the call says about the person: its traits over those of its context."""
+    """Give what the call says about the person: its traits over those of its context."""
     traits = {} if kind == "group" else decode_object(call.traits)
     person = context.get("traits")
     return {**person, **traits} if isinstance(person, dict) else traits
@@ -278,7 +278,7 @@ def _proven(body: bytes, arrival: Arrival) -> str | None:
 
 
 class _Label(msgspec.Struct, rename="camel"):
-    """What a call that can't be used says of itself."""
+    """Give what a call that can't be used says of itself."""
 
     message_id: str | int | None = None
     type: str | None = None

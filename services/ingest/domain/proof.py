@@ -39,7 +39,7 @@ def nothing_verifies(token: object) -> str:
 
 
 class Proof(msgspec.Struct, frozen=True):
-    """What a request has to show for who its calls speak of.
+    """The proof that a request brings of who its calls speak of.
 
     `token` is its batch's or its header's; a call's own goes before. `subject` gives the user id that a token is of, or
     raises Unauthorized where it is none. `proven` is the user id that was proven when a rejected event arrived.
@@ -60,7 +60,7 @@ NO_PROOF = Proof()
 
 
 def unproven(call: Call, own: object, proof: Proof) -> tuple[Reason, ...]:
-    """Why it is not proven of whom `call` speaks, which has a token of its `own`, or None.
+    """Tell why it is not proven of whom `call` speaks, which has a token of its `own`, or None.
 
     Empty where it is proven, and where the call says of nobody who they are.
     """

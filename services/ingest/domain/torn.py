@@ -43,7 +43,7 @@ class TooMany(ValueError):
 
 
 def whole_or_torn(whole: Callable[[bytes], T], apart: Callable[[bytes], Steps[T]], body: bytes) -> Steps[T]:
-    """What `whole`, a decoder, makes of `body`; where that is no JSON, or has too many parts, what `apart` makes of it.
+    """Decode `body` with `whole`; with `apart` where it is no JSON, or has too many parts.
 
     Raises what `whole` raises, which says best what is wrong, where that can't be read either; and TooMany where only
     `apart` could tell.
@@ -123,7 +123,7 @@ def _value(text: str, at: int) -> Steps[tuple[Raw, int]]:
 
 
 def _end(text: str, at: int) -> Steps[int]:
-    """Where the value that begins at `at` ends, by its brackets alone: nobody will read what is as long as that."""
+    """Give the end of the value that begins at `at`, by its brackets alone: nobody will read one as long as that."""
     depth = marks = 0
     if not _MARK.match(text, at):
         return _ended(_PLAIN, text, at)
@@ -148,7 +148,7 @@ def _end(text: str, at: int) -> Steps[int]:
 
 
 def _text_end(text: str, at: int) -> Steps[int]:
-    """Where the text ends whose first character is at `at`."""
+    """Give the end of the text whose first character is at `at`."""
     while True:
         at = _ended(_TEXT, text, at)
         if text[at : at + 1] == '"':

@@ -1,4 +1,4 @@
-"""What requests leave behind: counts, kept in memory and written once a second. No request waits for them.
+"""Counts that requests leave behind, kept in memory and written once a second. No request waits for them.
 
 While PostgreSQL is away, counting goes on in memory and all of it is written afterwards. Lost is what a process has
 counted in its last second when it is killed outright; counted twice, what a connection was committing as it broke.
@@ -45,7 +45,7 @@ LONGEST = 200
 
 
 class Quotas:
-    """How much each source has sent, and so whether it may send more.
+    """The counts of what each source has sent, and so whether it may send more.
 
     A rate holds in each process by itself. A quota holds over all of them, but for what they take between two writes:
     in the second in which it is reached, a source can send more than its quota, by what other processes take of it in
@@ -102,7 +102,7 @@ class Quotas:
 
 
 class Departures:
-    """How often which part of the plan was departed from, since the last write."""
+    """The counts of departures from each part of the plan, since the last write."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -114,7 +114,7 @@ class Departures:
         self.unwritten.update({self._kind(departure, today, place[:LONGEST]) for place in departure.places})
 
     def _kind(self, departure: Departure, today: date, place: str) -> Departed:
-        """What it is counted by: where there are too many kinds already, as one of the others of its event."""
+        """Give what it is counted by: where there are too many kinds already, as one of the others of its event."""
         name = departure.name[:LONGEST]
         kind = Departed(departure.source, departure.type, name, today, departure.mode, place)
         return kind if kind in self.unwritten or len(self.unwritten) < KINDS else kind._replace(path=OTHERS)

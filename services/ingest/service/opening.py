@@ -148,7 +148,7 @@ class Opening:
             self.unpacking.drop()
 
     def opened(self, parcel: Parcel) -> Opened:
-        """Whose it is, now that all of it was read. Raises Unauthorized, Forbidden and WrongOrigin."""
+        """Tell whose it is, now that all of it was read. Raises Unauthorized, Forbidden and WrongOrigin."""
         if self.settled is not None:
             return Opened(self.settled, parcel)
         return Opened(_source(_public(write_key(parcel), self.known), self.sending.origin, self.now), parcel)
@@ -191,7 +191,7 @@ _KEEPS_NOTHING: Mapping[str, type[TemasError]] = {"too_large": TooLarge, "unknow
 
 
 def invalid(refused: Sequence[tuple[str, tuple[Reason, ...]]]) -> Invalid:
-    """What the client is told where nothing can be used: each bad field by its path, the first ones in words."""
+    """Give what the client is told where nothing can be used: each bad field by its path, the first ones in words."""
     told = (
         {"path": place + reason.path.removeprefix("$"), "code": reason.code, "message": reason.message}
         for place, reasons in refused

@@ -1,4 +1,4 @@
-"""What a process knows by heart: sources, keys and the tracking plan, as they stand in the database.
+"""Sources, keys and the tracking plan, as they stand in the database, kept in a process's memory.
 
 No request waits for the database, nor needs it: the registry is read once at the start, and again within a second of
 every change, which shows in the highest id of the audit. While PostgreSQL is away, what was read last goes on to hold.

@@ -50,7 +50,7 @@ _accepted = cache(metrics.ACCEPTED.labels)  # to find a series by its labels tak
 
 
 class Receipt(NamedTuple):
-    """What became of a request: the `Temas-Position` of its touchpoints, and how many of its calls were rejected."""
+    """The outcome of a request: the `Temas-Position` of its touchpoints, and how many of its calls were rejected."""
 
     position: str
     rejected: int
@@ -66,7 +66,7 @@ class Refusal(NamedTuple):
 
 @dataclass(slots=True)
 class Outcome:
-    """What is to be done with a request: no more than must sit in memory for as long as Kafka takes."""
+    """The work that is left to do for a request: no more than must sit in memory for as long as Kafka takes."""
 
     source: Source
     day: date
@@ -126,7 +126,7 @@ class Taking:
 
 
 class Ingest:
-    """What clients can do with ingest: `take`."""
+    """The use case of clients: `take`."""
 
     def __init__(
         self,

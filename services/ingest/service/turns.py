@@ -27,7 +27,7 @@ WAITING = 100
 
 
 class Pace:
-    """How one large request gives way. `abandoned`: its client has gone, so that the work would be for nobody."""
+    """The pauses of one large request. `abandoned`: its client has gone, so that the work would be for nobody."""
 
     def __init__(self) -> None:
         self.abandoned = False
@@ -42,7 +42,7 @@ class Pace:
 
     @property
     def is_due(self) -> bool:
-        """Whether it is time to let others have their turn."""
+        """Tell whether it is time to let others have their turn."""
         return perf_counter() - self.began > SLICE
 
     async def pause(self) -> None:
@@ -65,7 +65,7 @@ class Pace:
 
 
 class Turns:
-    """Whose turn it is: sources one after the other, and the requests of each in the order in which they came."""
+    """The queue of large requests: sources one after the other, and the requests of each in the order of arrival."""
 
     def __init__(self) -> None:
         self.taken = False
